@@ -1,0 +1,250 @@
+//! What a stage kind is to the engine, and what a running stage sees of the world.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::spec::{KindSpec, Output, ParamError, Port};
+
+/// A stage kind: its parameters, ports, outputs and version. Implemented by an empty struct per kind in `stages/`.
+pub trait Stage: 'static {
+    /// Parameters with serde defaults for everything optional and `deny_unknown_fields`.
+    type Params: Serialize + DeserializeOwned + JsonSchema;
+
+    const KIND: &'static str;
+    /// To be bumped when a change of code changes outputs; enters the stage key.
+    const VERSION: u32;
+    const DOC: &'static str;
+    const PORTS: &'static [Port];
+    const OUTPUTS: &'static [Output];
+
+    /// Checks that types cannot express (ranges, combinations).
+    fn check(_params: &Self::Params) -> Result<(), ParamError> {
+        Ok(())
+    }
+
+    /// The raw files it reads.
+    fn files(_params: &Self::Params) -> Vec<RawFile> {
+        Vec::new()
+    }
+
+    /// The parts of the environment that its result depends on; they enter the key.
+    fn facets(_params: &Self::Params) -> Vec<Facet> {
+        Vec::new()
+    }
+
+    /// What it needs of the machine. Must not change results.
+    fn resources(_params: &Self::Params) -> Resources {
+        Resources::default()
+    }
+}
+
+/// How a kind runs: in this process, or in the worker binary (whose table holds the function).
+#[derive(Clone, Copy)]
+pub enum Runner {
+    InProcess(RunFn),
+    Worker,
+}
+
+/// Runs a stage whose parameters are given in canonical form.
+pub type RunFn = fn(&Value, &Context) -> Result<(), StageError>;
+
+/// A raw file outside the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawFile {
+    /// A path (relative to the pipeline file), or an `http:`, `https:` or `file:` URL.
+    pub source: String,
+    /// `sha256:<hex>` or `blake3:<hex>` of the bytes; needed for URLs.
+    #[serde(default)]
+    pub digest: Option<String>,
+}
+
+/// A part of the environment that results depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Facet {
+    /// Version of libtorch.
+    Libtorch,
+    /// `cpu` or `cuda`.
+    Device,
+}
+
+/// What a stage needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Resources {
+    /// Cores it can put to use; it gets between one and this many.
+    pub cores: usize,
+    /// Estimated peak memory in MiB.
+    pub memory_mib: u64,
+    pub gpus: usize,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { cores: 1, memory_mib: 64, gpus: 0 }
+    }
+}
+
+/// A stage kind with its types erased, as the registry holds it.
+pub struct Kind {
+    pub spec: KindSpec,
+    pub version: u32,
+    pub runner: Runner,
+    pub files: fn(&Value) -> Vec<RawFile>,
+    pub facets: fn(&Value) -> Vec<Facet>,
+    pub resources: fn(&Value) -> Resources,
+}
+
+impl Kind {
+    /// Erases `S`.
+    pub fn of<S: Stage>(runner: Runner) -> Self {
+        Self {
+            spec: KindSpec {
+                name: S::KIND,
+                doc: S::DOC,
+                ports: S::PORTS,
+                outputs: S::OUTPUTS,
+                schema: schemars::schema_for!(S::Params).to_value(),
+                canonical: canonical::<S>,
+            },
+            version: S::VERSION,
+            runner,
+            files: |value| parse::<S>(value).map(|p| S::files(&p)).unwrap_or_default(),
+            facets: |value| parse::<S>(value).map(|p| S::facets(&p)).unwrap_or_default(),
+            resources: |value| parse::<S>(value).map(|p| S::resources(&p)).unwrap_or_default(),
+        }
+    }
+}
+
+/// Canonical parameters back as the type of a kind.
+pub fn parse<S: Stage>(value: &Value) -> Result<S::Params, ParamError> {
+    serde_path_to_error::deserialize(value).map_err(|error| ParamError {
+        path: error.path().iter().map(|segment| segment.to_string()).collect(),
+        message: error.inner().to_string(),
+        help: None,
+    })
+}
+
+fn canonical<S: Stage>(value: &Value) -> Result<Value, ParamError> {
+    let params = parse::<S>(value)?;
+    S::check(&params)?;
+    serde_json::to_value(&params).map_err(|error| ParamError {
+        path: Vec::new(),
+        message: error.to_string(),
+        help: None,
+    })
+}
+
+/// Everything a stage needs to run, in a form that also travels to a worker process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    pub kind: String,
+    /// The instance, for messages.
+    pub id: String,
+    pub params: Value,
+    pub inputs: Vec<Input>,
+    /// Local copies of the raw files, in the order of [`Stage::files`], content verified.
+    pub files: Vec<PathBuf>,
+    /// Outputs are written here, as `<artifact>.parquet`.
+    pub out_dir: PathBuf,
+    /// Survives an interrupted execution of the same key: the place for checkpoints.
+    pub scratch: PathBuf,
+    /// Threads it may use. Results must not depend on it.
+    pub threads: usize,
+}
+
+/// What came in through a port, one entry per source instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Input {
+    pub port: String,
+    /// All labels of the source instance, in axis order.
+    pub labels: Vec<(String, String)>,
+    /// Artifact name to a readable file in the store.
+    pub artifacts: BTreeMap<String, PathBuf>,
+}
+
+/// What a running stage sees.
+pub struct Context<'a> {
+    pub job: &'a Job,
+    /// Receives progress and log lines.
+    pub notify: &'a (dyn Fn(Notice) + Sync),
+}
+
+/// What a running stage tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    Progress(Progress),
+    /// A line for the stage's log.
+    Log(String),
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+    /// What is counted, in singular: `epoch`, `file`.
+    pub unit: String,
+    /// Named values worth showing, such as `loss`.
+    #[serde(default)]
+    pub values: Vec<(String, f64)>,
+}
+
+impl Context<'_> {
+    /// The single source of a port of arity one.
+    pub fn input(&self, port: &str) -> Result<&Input, StageError> {
+        self.inputs(port).next().ok_or_else(|| StageError::new(format!("nothing came in through port `{port}`")))
+    }
+
+    /// All sources of a port, in axis order.
+    pub fn inputs<'s>(&'s self, port: &str) -> impl Iterator<Item = &'s Input> + use<'s, '_> {
+        let port = port.to_owned();
+        self.job.inputs.iter().filter(move |input| input.port == port)
+    }
+
+    /// Where to write the artifact `name`.
+    pub fn output(&self, name: &str) -> PathBuf {
+        self.job.out_dir.join(format!("{name}.parquet"))
+    }
+
+    pub fn log(&self, line: impl Into<String>) {
+        (self.notify)(Notice::Log(line.into()));
+    }
+
+    pub fn progress(&self, progress: Progress) {
+        (self.notify)(Notice::Progress(progress));
+    }
+}
+
+impl Input {
+    /// The file of an artifact.
+    pub fn artifact(&self, name: &str) -> Result<&PathBuf, StageError> {
+        self.artifacts
+            .get(name)
+            .ok_or_else(|| StageError::new(format!("port `{}` brought no artifact `{name}`", self.port)))
+    }
+}
+
+/// Why a stage failed: what was wrong, and what to do about it.
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct StageError {
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl StageError {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None }
+    }
+
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

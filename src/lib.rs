@@ -1,0 +1,24 @@
+//! `cnsdiff-pipe`: declarative, content-hashed experiment pipelines for out-of-distribution recommendation.
+//!
+//! The layers, each of which may use only what stands to its right (a test checks it):
+//! `cli -> ui, stages -> report, train, metric, stats, shift, sampler, model -> data` and
+//! `stages -> engine -> plan, store`; `spec` and `plan` are pure.
+
+pub mod cli;
+pub mod data;
+pub mod digest;
+pub mod engine;
+pub mod metric;
+pub mod model;
+pub mod plan;
+pub mod report;
+pub mod rng;
+pub mod sampler;
+pub mod shift;
+pub mod spec;
+pub mod stages;
+pub mod stats;
+pub mod store;
+#[cfg(feature = "torch")]
+pub mod train;
+pub mod ui;

@@ -1,0 +1,5 @@
+//! The user's binary. It never loads libtorch: training runs in `cnsdiff-pipe-worker`.
+
+fn main() -> std::process::ExitCode {
+    cnsdiff_pipe::cli::main()
+}
