@@ -248,3 +248,21 @@ impl StageError {
         self
     }
 }
+
+impl From<crate::store::parquet::ParquetError> for StageError {
+    fn from(error: crate::store::parquet::ParquetError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<arrow::error::ArrowError> for StageError {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for StageError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}

@@ -52,9 +52,3 @@ pub fn read(path: &Path) -> Result<RecordBatch, ParquetError> {
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(failure("read", path))?;
     concat_batches(&schema, &batches).map_err(failure("read", path))
 }
-
-impl From<ParquetError> for crate::engine::stage::StageError {
-    fn from(error: ParquetError) -> Self {
-        Self::new(error.to_string())
-    }
-}
