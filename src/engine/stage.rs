@@ -202,7 +202,7 @@ impl Context<'_> {
     }
 
     /// All sources of a port, in axis order.
-    pub fn inputs<'s>(&'s self, port: &str) -> impl Iterator<Item = &'s Input> + use<'s, '_> {
+    pub fn inputs(&self, port: &str) -> impl Iterator<Item = &Input> {
         let port = port.to_owned();
         self.job.inputs.iter().filter(move |input| input.port == port)
     }
