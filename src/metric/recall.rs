@@ -1,0 +1,23 @@
+//! Recall: the share of the relevant items that were found. The denominator is not capped by the cut-off.
+
+use super::{Measure, count};
+
+pub struct Recall;
+
+impl Measure for Recall {
+    fn name(&self) -> &'static str {
+        "recall"
+    }
+
+    fn title(&self) -> &'static str {
+        "Recall"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Recall@K = sum_{k<=K} hit_k / |R|; the denominator is not capped by K."
+    }
+
+    fn value(&self, hits: &[bool], relevant: usize, _k: usize) -> f64 {
+        count(hits) / relevant as f64
+    }
+}
