@@ -1,0 +1,222 @@
+//! Mistakes in pipeline files: collected while a pipeline is read and checked, then shown all together, each with
+//! its file, line, column, a source excerpt, and what to do. Knows nothing of the language itself.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+
+use super::pipeline::Location;
+
+/// Mistakes beyond this many are counted, not shown: one slip can have a thousand consequences.
+const SHOWN: usize = 50;
+
+/// A range of bytes in one of the files of a pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Span {
+    pub file: u32,
+    pub start: u32,
+    pub end: u32,
+}
+
+/// The files of a pipeline, by the number that spans carry. What the command line says is kept as a file, too, so
+/// that mistakes in it are shown the same way.
+#[derive(Default)]
+pub(super) struct Files(Vec<File>);
+
+struct File {
+    source: NamedSource<Arc<str>>,
+    /// Byte offset of each line.
+    lines: Vec<u32>,
+}
+
+impl Files {
+    pub fn add(&mut self, name: &str, text: &str) -> u32 {
+        let starts = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at as u32 + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.0.push(File { source: NamedSource::new(name, Arc::from(text)), lines });
+        self.0.len() as u32 - 1
+    }
+
+    pub fn name(&self, file: u32) -> &str {
+        self.0[file as usize].source.name()
+    }
+
+    /// The text that `span` covers.
+    pub fn slice(&self, span: Span) -> &str {
+        self.0[span.file as usize].source.inner().get(span.start as usize..span.end as usize).unwrap_or("")
+    }
+
+    pub fn location(&self, span: Span) -> Location {
+        let file = &self.0[span.file as usize];
+        let line = file.lines.partition_point(|&start| start <= span.start) - 1;
+        let before = Span { start: file.lines[line], end: span.start, ..span };
+        Location {
+            file: file.source.name().to_owned(),
+            line: line + 1,
+            column: self.slice(before).chars().count() + 1,
+        }
+    }
+}
+
+/// A mistake as it is found.
+pub(super) struct Finding {
+    pub span: Span,
+    pub message: String,
+    /// Written at the marked place.
+    pub label: String,
+    pub help: Option<String>,
+    /// Another place that matters, and why.
+    pub also: Option<(Span, String)>,
+}
+
+impl Finding {
+    pub fn new(span: Span, message: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { span, message: message.into(), label: label.into(), help: None, also: None }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub fn also(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.also = Some((span, label.into()));
+        self
+    }
+}
+
+/// Collects mistakes; the same one at the same place counts once.
+#[derive(Default)]
+pub(super) struct Findings {
+    found: Vec<Finding>,
+    seen: HashSet<(Span, String)>,
+    beyond: usize,
+}
+
+impl Findings {
+    pub fn push(&mut self, finding: Finding) {
+        if !self.seen.insert((finding.span, finding.message.clone())) {
+            return;
+        }
+        match self.found.len() < SHOWN {
+            true => self.found.push(finding),
+            false => self.beyond += 1,
+        }
+    }
+
+    /// How many there are: a check that depends on an earlier one compares the counts.
+    pub fn count(&self) -> usize {
+        self.found.len() + self.beyond
+    }
+
+    pub fn into_result(self, files: &Files) -> Result<(), Mistakes> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        let mut found = self.found;
+        found.sort_by_key(|finding| finding.span);
+        let mistakes = found.into_iter().map(|finding| finding.into_mistake(files)).collect();
+        Err(Mistakes { mistakes, beyond: self.beyond })
+    }
+}
+
+impl Finding {
+    fn into_mistake(self, files: &Files) -> Mistake {
+        let at = |span: Span| (span.start as usize)..(span.end.max(span.start) as usize);
+        let mut help = self.help;
+        let mut labels = vec![LabeledSpan::new_primary_with_span(Some(self.label), at(self.span))];
+        match self.also {
+            Some((span, label)) if span.file == self.span.file => {
+                labels.push(LabeledSpan::new_with_span(Some(label), at(span)));
+            }
+            Some((span, label)) => {
+                let place = files.location(span);
+                let note = format!("{label}: {}:{}:{}", place.file, place.line, place.column);
+                help = Some(help.map_or(note.clone(), |help| format!("{help}\n{note}")));
+            }
+            None => {}
+        }
+        Mistake {
+            message: self.message,
+            help,
+            location: files.location(self.span),
+            source: files.0[self.span.file as usize].source.clone(),
+            labels,
+        }
+    }
+}
+
+/// A mistake in a pipeline file or in a change from the command line.
+#[derive(Clone, Debug)]
+pub struct Mistake {
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    pub location: Location,
+    source: NamedSource<Arc<str>>,
+    labels: Vec<LabeledSpan>,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+impl Diagnostic for Mistake {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(self.labels.iter().cloned()))
+    }
+}
+
+/// Every mistake of a pipeline, in the order of its text.
+#[derive(Clone, Debug)]
+pub struct Mistakes {
+    pub mistakes: Vec<Mistake>,
+    /// How many more there are.
+    pub beyond: usize,
+}
+
+impl Mistakes {
+    /// All mistakes with their source excerpts, for a terminal `width` columns wide.
+    pub fn render(&self, colour: bool, width: usize) -> String {
+        let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
+        let mut text = String::new();
+        for mistake in &self.mistakes {
+            // Writing to a string cannot fail; a report whose span lies outside of its source still has its message.
+            if handler.render_report(&mut text, mistake).is_err() {
+                text.push_str(&mistake.message);
+            }
+            text.push('\n');
+        }
+        text.push_str(&self.to_string());
+        text.push('\n');
+        text
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len() + self.beyond;
+        write!(f, "{count} mistake{}", if count == 1 { "" } else { "s" })?;
+        if self.beyond > 0 {
+            write!(f, "; the first {} are shown", self.mistakes.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
