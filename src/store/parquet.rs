@@ -9,7 +9,7 @@ use arrow::compute::concat_batches;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
 
 /// A Parquet file could not be written or read.
@@ -51,4 +51,11 @@ pub fn read(path: &Path) -> Result<RecordBatch, ParquetError> {
     let reader = builder.with_batch_size(1 << 20).build().map_err(failure("read", path))?;
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(failure("read", path))?;
     concat_batches(&schema, &batches).map_err(failure("read", path))
+}
+
+/// Number of rows of a file, from its footer.
+pub fn rows(path: &Path) -> Result<u64, ParquetError> {
+    let file = File::open(path).map_err(failure("read", path))?;
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(failure("read", path))?;
+    u64::try_from(metadata.file_metadata().num_rows()).map_err(failure("read", path))
 }

@@ -1,0 +1,48 @@
+//! Objects: artifacts named by the digest of their bytes, as `objects/ab/abcd....parquet`. Never changed once named.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::{OutputEntry, Store, StoreError, failure};
+use crate::digest::Digest;
+
+/// Files below this size are digested in one thread; above, rayon and a memory map pay.
+const LARGE: u64 = 1 << 20;
+
+/// Digest of the bytes of a file.
+pub fn digest_file(path: &Path) -> Result<Digest, StoreError> {
+    let mut hasher = blake3::Hasher::new();
+    let large = fs::metadata(path).map_err(failure("read", path))?.len() >= LARGE;
+    if large { hasher.update_mmap_rayon(path) } else { hasher.update_mmap(path) }.map_err(failure("read", path))?;
+    Ok(hasher.finalize().into())
+}
+
+impl Store {
+    /// Where the object with this digest is, if it is there.
+    pub fn object_path(&self, digest: &Digest) -> PathBuf {
+        self.sharded("objects", digest, "parquet")
+    }
+
+    /// Moves a file of the same file system into the store, as the artifact `name`. An identical object is kept;
+    /// one that should be identical but is damaged is replaced.
+    pub fn put(&self, name: &str, file: &Path) -> Result<OutputEntry, StoreError> {
+        let digest = digest_file(file)?;
+        let output = OutputEntry {
+            name: name.to_owned(),
+            digest,
+            rows: super::parquet::rows(file).map_err(|error| failure("read", file)(std::io::Error::other(error)))?,
+            bytes: fs::metadata(file).map_err(failure("read", file))?.len(),
+        };
+        let object = self.object_path(&digest);
+        if !self.has_object(&output) || digest_file(&object)? != digest {
+            File::open(file).and_then(|file| file.sync_all()).map_err(failure("sync", file))?;
+            self.rename(file, &object)?;
+        }
+        Ok(output)
+    }
+
+    /// Whether the object of an output is there with the right size. What its bytes are, [`Store::verify`] checks.
+    pub fn has_object(&self, output: &OutputEntry) -> bool {
+        fs::metadata(self.object_path(&output.digest)).is_ok_and(|metadata| metadata.len() == output.bytes)
+    }
+}
