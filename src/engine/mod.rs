@@ -1,5 +1,132 @@
 //! Runs a plan: the `Stage` trait, the scheduler, worker processes, events. Knows nothing of data, models or
 //! metrics.
 
+mod environment;
 pub mod event;
+mod execute;
+mod machine;
+mod process;
+mod registry;
+mod resolve;
+mod run;
+pub mod serve;
 pub mod stage;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+pub use environment::WorkerFacets;
+pub use event::{Event, Failure, Finished, Outcome, Summary};
+pub use machine::Machine;
+pub use registry::Registry;
+pub use resolve::{estimate, fields, probe};
+pub use run::run;
+
+use crate::digest::Digest;
+use crate::plan::PlanError;
+use crate::store::{Entry, StoreError};
+
+/// How a plan is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the run, for events.
+    pub run: String,
+    /// Most stages at a time; at least one.
+    pub jobs: usize,
+    /// Whether stages that do not need a failed one go on.
+    pub keep_going: bool,
+    /// How often a failed stage is tried again.
+    pub retry: u32,
+    /// Stages or instances to execute even if the store has their results.
+    pub force: Vec<String>,
+    /// Run these stages or instances and what they need, nothing else. Empty: everything.
+    pub until: Vec<String>,
+    /// The worker binary.
+    pub worker: PathBuf,
+    /// Runs light stages, too, in worker processes.
+    pub isolate: bool,
+    /// The directory that relative raw files start from: the pipeline file's.
+    pub base: PathBuf,
+    /// Where missing raw files are looked for by digest.
+    pub mirrors: Vec<PathBuf>,
+    /// Set from outside to end the run.
+    pub interrupt: Arc<AtomicBool>,
+    /// Executes ready stages in an order drawn from this seed instead of file order. Results must not differ.
+    pub shuffle: Option<u64>,
+    /// Name and value: what to note beside each new entry, such as versions. No result depends on it.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            run: String::new(),
+            jobs: Machine::detect().cores,
+            keep_going: false,
+            retry: 0,
+            force: Vec::new(),
+            until: Vec::new(),
+            worker: PathBuf::from("cnsdiff-pipe-worker"),
+            isolate: false,
+            base: PathBuf::new(),
+            mirrors: Vec::new(),
+            interrupt: Arc::default(),
+            shuffle: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// Where an instance stands. [`probe`] gives the first five, [`run`] all but `Miss` and `Waits`.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Not asked for.
+    Excluded,
+    /// The store has its results.
+    Hit { key: Digest, entry: Arc<Entry> },
+    /// It has to be executed.
+    Miss { key: Digest, forced: bool },
+    /// Its key is not known before these instances have been executed.
+    Waits { on: Vec<usize> },
+    /// It cannot be or was not executed with success.
+    Failed { key: Option<Digest>, failure: Failure },
+    Executed { key: Digest, entry: Arc<Entry> },
+    /// Something it needs failed.
+    Skipped,
+    /// The run ended before it did.
+    Cancelled { key: Option<Digest> },
+}
+
+impl State {
+    /// Its results, where there are any.
+    pub fn entry(&self) -> Option<&Arc<Entry>> {
+        match self {
+            Self::Hit { entry, .. } | Self::Executed { entry, .. } => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Its key, where it is known.
+    pub fn key(&self) -> Option<Digest> {
+        match self {
+            Self::Hit { key, .. } | Self::Miss { key, .. } | Self::Executed { key, .. } => Some(*key),
+            Self::Failed { key, .. } | Self::Cancelled { key } => *key,
+            Self::Excluded | Self::Waits { .. } | Self::Skipped => None,
+        }
+    }
+}
+
+/// The run could not be started or continued. A failed stage is not an error of the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `force` or `until` names no stage.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+#[cfg(test)]
+mod tests;

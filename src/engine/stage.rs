@@ -249,6 +249,13 @@ impl StageError {
     }
 }
 
+impl From<ParamError> for StageError {
+    fn from(error: ParamError) -> Self {
+        let at = if error.path.is_empty() { String::new() } else { format!("{}: ", error.path.join(".")) };
+        Self { message: format!("{at}{}", error.message), help: error.help }
+    }
+}
+
 impl From<crate::store::parquet::ParquetError> for StageError {
     fn from(error: crate::store::parquet::ParquetError) -> Self {
         Self::new(error.to_string())

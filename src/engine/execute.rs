@@ -1,0 +1,191 @@
+//! One execution of one stage instance, from raw files to committed results. Knows nothing of other instances.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::event::Failure;
+use super::process;
+use super::stage::{Context, Job, Kind, Notice, RawFile, RunFn, Runner, StageError};
+use super::worker::{Usage, WorkerPool};
+use crate::store::raw::RawFiles;
+use crate::store::{Entry, KeyLock, Origin, Store, StoreError};
+
+/// How many lines of its log a failure shows.
+const TAIL_LINES: usize = 20;
+
+/// Everything one execution needs.
+pub(super) struct Task<'a> {
+    pub store: &'a Store,
+    pub kind: &'a Kind,
+    /// Nobody else executes this key meanwhile.
+    pub lock: KeyLock,
+    /// Complete but for the raw files.
+    pub job: Job,
+    /// Complete but for outputs and costs.
+    pub entry: Entry,
+    pub origin: Origin,
+    pub raw: &'a RawFiles,
+    pub raw_files: Vec<RawFile>,
+    pub retry: u32,
+    pub isolate: bool,
+    pub workers: &'a WorkerPool,
+    pub interrupt: &'a AtomicBool,
+}
+
+/// Why there are no results.
+pub(super) enum End {
+    Failed(Failure),
+    Cancelled,
+}
+
+impl Task<'_> {
+    /// Runs the stage, puts its outputs into the store and commits its entry.
+    pub fn execute(mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<Entry, End> {
+        let started = Instant::now();
+        let log = Log::new(self.store.log_path(&self.entry.key));
+        let notify = |notice: Notice| {
+            if let Notice::Log(line) = &notice {
+                log.write(line);
+            }
+            notify(notice);
+        };
+        let mut attempt = 0;
+        let result = loop {
+            let error = match self.attempt(&notify) {
+                Ok(usage) => break self.keep(usage, started).map_err(|error| StageError::new(error.to_string())),
+                Err(error) => error,
+            };
+            if self.interrupt.load(Ordering::Relaxed) {
+                self.clear(&[&self.job.out_dir]);
+                return Err(End::Cancelled);
+            }
+            if attempt == self.retry {
+                break Err(error);
+            }
+            attempt += 1;
+            notify(Notice::Log(format!("attempt {attempt} failed: {error}; trying again")));
+        };
+        match result {
+            Ok(()) => {
+                self.clear(&[&self.job.out_dir, &self.job.scratch]);
+                drop(self.lock);
+                Ok(self.entry)
+            }
+            Err(error) => {
+                self.clear(&[&self.job.out_dir]);
+                let log_tail = log.tail();
+                let log_path = (!log_tail.is_empty()).then_some(log.path);
+                Err(End::Failed(Failure { error, log_tail, log_path }))
+            }
+        }
+    }
+
+    fn attempt(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<Usage, StageError> {
+        // Leftovers of an attempt or run that did not end well.
+        self.clear(&[&self.job.out_dir]);
+        for directory in [&self.job.out_dir, &self.job.scratch] {
+            fs::create_dir_all(directory)
+                .map_err(|error| StageError::new(format!("cannot create `{}`: {error}", directory.display())))?;
+        }
+        self.job.files = self.raw_files.iter().map(|file| self.fetch(file, notify)).collect::<Result<_, _>>()?;
+        match self.kind.runner {
+            Runner::InProcess(run) if !self.isolate => run_here(run, &self.job, notify),
+            _ => self.workers.run(&self.job, notify),
+        }
+    }
+
+    fn fetch(&self, file: &RawFile, notify: &(dyn Fn(Notice) + Sync)) -> Result<PathBuf, StageError> {
+        let progress = |done: u64, total: Option<u64>| {
+            let progress = super::stage::Progress {
+                done,
+                total: total.unwrap_or(0),
+                unit: "byte".to_owned(),
+                values: Vec::new(),
+            };
+            notify(Notice::Progress(progress));
+        };
+        self.raw
+            .fetch(&file.source, file.digest.as_deref(), &progress)
+            .map_err(|error| StageError::new(error.to_string()))
+    }
+
+    /// Objects first, then the entry that names them.
+    fn keep(&mut self, usage: Usage, started: Instant) -> Result<(), StoreError> {
+        for output in self.kind.spec.outputs {
+            let file = self.job.out_dir.join(format!("{}.parquet", output.name));
+            self.entry.outputs.push(self.store.put(output.name, &file)?);
+        }
+        self.entry.seconds = started.elapsed().as_secs_f64();
+        self.entry.cpu_seconds = usage.cpu_seconds;
+        self.entry.peak_memory_bytes = usage.peak_memory_bytes;
+        self.store.commit(&self.entry, &self.origin)
+    }
+
+    /// Leftovers cost space and nothing else, so failing to remove them is no failure of the stage.
+    fn clear(&self, directories: &[&Path]) {
+        for directory in directories {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// Runs a stage in this thread. A panic in it is a failed stage, not the end of the run.
+fn run_here(run: RunFn, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> Result<Usage, StageError> {
+    let before = process::thread_cpu_seconds();
+    catch(run, job, notify)?;
+    Ok(Usage { cpu_seconds: process::thread_cpu_seconds() - before, peak_memory_bytes: None })
+}
+
+/// Calls the function of a kind and turns a panic into an error.
+pub(super) fn catch(run: RunFn, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> Result<(), StageError> {
+    let context = Context { job, notify };
+    panic::catch_unwind(AssertUnwindSafe(|| run(&job.params, &context))).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+        let message = format!("stage kind `{}` panicked: {}", job.kind, text.unwrap_or("without a message"));
+        Err(StageError::new(message).with_help("this is a bug in cnsdiff-pipe; please report it with the pipeline"))
+    })
+}
+
+/// The log of an execution; the file is created by the first line.
+struct Log {
+    path: PathBuf,
+    file: Mutex<Option<File>>,
+}
+
+impl Log {
+    fn new(path: PathBuf) -> Self {
+        // That of an earlier execution of the key.
+        let _ = fs::remove_file(&path);
+        Self { path, file: Mutex::new(None) }
+    }
+
+    /// A log that cannot be written does not stop the stage.
+    fn write(&self, line: &str) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_none() {
+            *file = self.create().ok();
+        }
+        if let Some(file) = file.as_mut() {
+            let _ = file.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    fn create(&self) -> io::Result<File> {
+        if let Some(parent) = self.path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        OpenOptions::new().create(true).append(true).open(&self.path)
+    }
+
+    fn tail(&self) -> Vec<String> {
+        let text = fs::read(&self.path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|&line| line.to_owned()).collect()
+    }
+}

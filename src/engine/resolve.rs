@@ -1,0 +1,197 @@
+//! Where every instance stands: keys from what is known, entries from the store. Runs nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::environment::Environment;
+use super::stage::{Kind, StageError};
+use super::{EngineError, Failure, Options, Registry, State};
+use crate::digest::Digest;
+use crate::plan::{InputMaterial, KeyMaterial, Plan};
+use crate::spec::Arity;
+use crate::store::Store;
+use crate::store::raw::RawFiles;
+
+/// Finds keys and entries.
+pub(super) struct Resolver<'a> {
+    pub plan: &'a Plan,
+    pub kinds: &'a Registry,
+    pub store: &'a Store,
+    pub options: &'a Options,
+    pub raw: RawFiles,
+    environment: Environment<'a>,
+    /// Masks over all instances.
+    forced: Vec<bool>,
+    pub wanted: Vec<bool>,
+}
+
+impl<'a> Resolver<'a> {
+    pub fn new(
+        plan: &'a Plan,
+        kinds: &'a Registry,
+        store: &'a Store,
+        options: &'a Options,
+    ) -> Result<Self, EngineError> {
+        let mut forced = vec![false; plan.len()];
+        for name in &options.force {
+            plan.select(name)?.into_iter().for_each(|index| forced[index] = true);
+        }
+        let wanted = if options.until.is_empty() {
+            vec![true; plan.len()]
+        } else {
+            let targets = options.until.iter().map(|name| plan.select(name)).collect::<Result<Vec<_>, _>>()?;
+            plan.closure(&targets.concat())
+        };
+        let raw = RawFiles::new(store.dir(), &options.base, options.mirrors.clone());
+        let environment = Environment::new(store, &options.worker);
+        Ok(Self { plan, kinds, store, options, raw, environment, forced, wanted })
+    }
+
+    /// The state of every instance. Instances of equal depth are looked up in parallel.
+    pub fn probe(&self) -> Vec<State> {
+        let mut states = vec![State::Excluded; self.plan.len()];
+        let mut order: Vec<usize> = (0..self.plan.len()).filter(|&index| self.wanted[index]).collect();
+        order.sort_by_key(|&index| self.plan.depth[index]);
+        for level in order.chunk_by(|&a, &b| self.plan.depth[a] == self.plan.depth[b]) {
+            let found: Vec<State> =
+                level.par_iter().with_min_len(16).map(|&index| self.resolve(index, &states)).collect();
+            level.iter().zip(found).for_each(|(&index, state)| states[index] = state);
+        }
+        states
+    }
+
+    /// The state of one instance, given those of its sources.
+    pub fn resolve(&self, index: usize, states: &[State]) -> State {
+        let key = match self.material(index, states) {
+            Ok(Some(material)) => material.key(),
+            Ok(None) => {
+                let unknown = |source: &&usize| states[**source].entry().is_none();
+                return State::Waits { on: self.plan.sources[index].iter().filter(unknown).copied().collect() };
+            }
+            Err(error) => return State::Failed { key: None, failure: failure(error) },
+        };
+        if self.forced[index] {
+            return State::Miss { key, forced: true };
+        }
+        match self.store.entry(&key) {
+            Some(entry) => State::Hit { key, entry: Arc::new(entry) },
+            None => State::Miss { key, forced: false },
+        }
+    }
+
+    /// What the key is made of, or `None` while a source has no results.
+    pub fn material(&self, index: usize, states: &[State]) -> Result<Option<KeyMaterial<'a>>, StageError> {
+        let instance = self.plan.instance(index);
+        let kind = self.kind(index)?;
+        let mut inputs = Vec::new();
+        for need in &instance.needs {
+            let port = kind.spec.ports.iter().find(|port| port.name == need.port);
+            let many = port.is_some_and(|port| matches!(port.arity, Arity::Many | Arity::OptionalMany));
+            for source in &need.sources {
+                let Some(entry) = states[source.instance].entry() else { return Ok(None) };
+                let digest = |name: &'a String| {
+                    let output = entry.output(name).ok_or_else(|| {
+                        let id = &self.plan.instance(source.instance).id;
+                        StageError::new(format!("`{id}` has no artifact `{name}`"))
+                    })?;
+                    Ok((name.as_str(), output.digest))
+                };
+                inputs.push(InputMaterial {
+                    port: &need.port,
+                    labels: many.then(|| self.plan.instance(source.instance).labels.as_slice()),
+                    artifacts: source.artifacts.iter().map(digest).collect::<Result<_, StageError>>()?,
+                });
+            }
+        }
+        let identity = |file: super::stage::RawFile| {
+            let found = self.raw.identity(&file.source, file.digest.as_deref());
+            found.map_err(|error| StageError::new(error.to_string()))
+        };
+        Ok(Some(KeyMaterial {
+            kind: kind.spec.name,
+            kind_version: kind.version,
+            params: &instance.params,
+            inputs,
+            files: (kind.files)(&instance.params).into_iter().map(identity).collect::<Result<_, _>>()?,
+            facets: (kind.facets)(&instance.params)
+                .into_iter()
+                .map(|facet| self.environment.facet(facet))
+                .collect::<Result<_, _>>()?,
+        }))
+    }
+
+    pub fn kind(&self, index: usize) -> Result<&'a Kind, StageError> {
+        let name = &self.plan.pipeline.stages[self.plan.instance(index).stage].kind;
+        self.kinds.get(name).ok_or_else(|| StageError::new(format!("this version has no stage kind `{name}`")))
+    }
+}
+
+/// A failure without a log.
+pub(super) fn failure(error: StageError) -> Failure {
+    Failure { error, log_tail: Vec::new(), log_path: None }
+}
+
+/// Where every instance stands before a run: what `plan` and `status` show.
+pub fn probe(
+    plan: &Plan,
+    kinds: &Registry,
+    store: &Store,
+    options: &Options,
+) -> Result<Vec<State>, EngineError> {
+    Ok(Resolver::new(plan, kinds, store, options)?.probe())
+}
+
+/// The fields that the key of an instance is made of: what `explain` shows and compares with the
+/// [`material`](crate::store::Origin::material) of an earlier entry. `None` while a source has no results.
+pub fn fields(
+    plan: &Plan,
+    kinds: &Registry,
+    store: &Store,
+    options: &Options,
+    states: &[State],
+    index: usize,
+) -> Result<Option<Result<Vec<(String, String)>, StageError>>, EngineError> {
+    let resolver = Resolver::new(plan, kinds, store, options)?;
+    Ok(resolver.material(index, states).map(|material| material.map(|material| material.fields())).transpose())
+}
+
+/// Seconds that each instance still to be executed will take, from the store's memory: its own last execution,
+/// else the mean of its stage, else of its kind; `None` where nothing is known, 0 for what need not run.
+pub fn estimate(plan: &Plan, store: &Store, states: &[State]) -> Vec<Option<f64>> {
+    let previous = store.previous(&plan.pipeline.name);
+    let seconds = |key: &Digest| store.index_entry(key).ok().flatten().map(|entry| entry.seconds);
+    let known: Vec<Option<f64>> = (0..plan.len())
+        .into_par_iter()
+        .map(|index| match states[index].entry() {
+            Some(entry) => Some(entry.seconds),
+            None => previous.get(&plan.instance(index).id).and_then(seconds),
+        })
+        .collect();
+
+    let mut by_stage = BTreeMap::<usize, (f64, u32)>::new();
+    let mut by_kind = BTreeMap::<&str, (f64, u32)>::new();
+    for (index, seconds) in known.iter().enumerate() {
+        let Some(seconds) = seconds else { continue };
+        let stage = plan.instance(index).stage;
+        for (sum, count) in [
+            by_stage.entry(stage).or_default(),
+            by_kind.entry(plan.pipeline.stages[stage].kind.as_str()).or_default(),
+        ] {
+            *sum += seconds;
+            *count += 1;
+        }
+    }
+    let mean = |total: Option<&(f64, u32)>| total.map(|&(sum, count)| sum / f64::from(count));
+    let estimate = |index: usize| {
+        let stage = plan.instance(index).stage;
+        match states[index] {
+            State::Miss { .. } | State::Waits { .. } => known[index]
+                .or_else(|| mean(by_stage.get(&stage)))
+                .or_else(|| mean(by_kind.get(plan.pipeline.stages[stage].kind.as_str()))),
+            _ => Some(0.0),
+        }
+    };
+    (0..plan.len()).map(estimate).collect()
+}

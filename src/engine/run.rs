@@ -1,0 +1,387 @@
+//! The engine's loop: starts stages when what they need is there and the machine has room, settles them when they
+//! end, and is the only emitter of events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::event::{Event, Finished, Outcome, Summary};
+use super::execute::{End, Task};
+use super::machine::Machine;
+use super::resolve::{Resolver, failure};
+use super::stage::{Input, Job, Notice, Resources, StageError};
+use super::worker::WorkerPool;
+use super::{EngineError, Options, Registry, State};
+use crate::digest::Digest;
+use crate::plan::Plan;
+use crate::store::{Entry, KeyLock, Origin, Store};
+
+/// How often the loop looks whether it was interrupted.
+const TICK: Duration = Duration::from_millis(50);
+/// How long interrupted workers may take to end before they are killed.
+const GRACE: Duration = Duration::from_secs(3);
+/// How many ready stages are considered when the first ones do not fit on the machine.
+const LOOKAHEAD: usize = 64;
+
+/// Executes what the store does not have. Answers where every instance stands at the end; `sink` gets the events.
+///
+/// # Errors
+/// When the store cannot be used, or `force` or `until` names no stage. Failed stages are no errors.
+pub fn run(
+    plan: &Plan,
+    kinds: &Registry,
+    store: &Store,
+    options: &Options,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Vec<State>, EngineError> {
+    let started = Instant::now();
+    let _share = store.share()?;
+    let resolver = Resolver::new(plan, kinds, store, options)?;
+    sink(&Event::RunStarted {
+        run: options.run.clone(),
+        pipeline: plan.pipeline.name.clone(),
+        stages: resolver.wanted.iter().filter(|&&wanted| wanted).count(),
+        jobs: options.jobs,
+    });
+
+    let states = resolver.probe();
+    let workers = WorkerPool::new(options.worker.clone());
+    let (sender, receiver) = mpsc::channel();
+    let mut run = Run::new(&resolver, &workers, sink, sender, states);
+    let result = std::thread::scope(|scope| run.complete(scope, &receiver));
+    let Run { states, mut summary, .. } = run;
+    // Also after an error: what was finished shall be found again.
+    let keys = states.iter().enumerate().filter_map(|(index, state)| {
+        state.entry().map(|entry| (plan.instance(index).id.as_str(), entry.key))
+    });
+    store.remember(&plan.pipeline.name, keys)?;
+    store.sync()?;
+    result?;
+    summary.run.clone_from(&options.run);
+    summary.seconds = started.elapsed().as_secs_f64();
+    sink(&Event::RunFinished(summary));
+    Ok(states)
+}
+
+/// What executions tell the loop.
+enum Message {
+    Notice(usize, Notice),
+    Ended(usize, Result<Entry, End>),
+}
+
+struct Run<'env, 'sink> {
+    resolver: &'env Resolver<'env>,
+    workers: &'env WorkerPool,
+    sink: &'sink mut dyn FnMut(&Event),
+    sender: Sender<Message>,
+    states: Vec<State>,
+    /// How many sources of each instance have no results yet.
+    missing: Vec<usize>,
+    /// Rank in the order of execution, and instance.
+    ready: BTreeSet<(u64, usize)>,
+    /// Ready, but someone else holds the lock of the key.
+    deferred: BTreeSet<(u64, usize)>,
+    rank: Vec<u64>,
+    running: BTreeMap<usize, Resources>,
+    whole: Machine,
+    free: Machine,
+    /// Keys executed in this run: not again, even when forced.
+    executed: BTreeSet<Digest>,
+    /// No further stage is started.
+    stopped: bool,
+    summary: Summary,
+}
+
+impl<'env, 'sink> Run<'env, 'sink> {
+    fn new(
+        resolver: &'env Resolver<'env>,
+        workers: &'env WorkerPool,
+        sink: &'sink mut dyn FnMut(&Event),
+        sender: Sender<Message>,
+        states: Vec<State>,
+    ) -> Self {
+        let plan = resolver.plan;
+        let mut shuffle = resolver.options.shuffle.map(|seed| crate::rng::stream(seed, "execution order", 0));
+        let machine = Machine::detect();
+        Self {
+            resolver,
+            workers,
+            sink,
+            sender,
+            missing: plan.sources.iter().map(Vec::len).collect(),
+            states,
+            ready: BTreeSet::new(),
+            deferred: BTreeSet::new(),
+            rank: (0..plan.len()).map(|_| shuffle.as_mut().map_or(0, |rng| rng.random())).collect(),
+            running: BTreeMap::new(),
+            whole: machine,
+            free: machine,
+            executed: BTreeSet::new(),
+            stopped: false,
+            summary: Summary::default(),
+        }
+    }
+
+    fn complete<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, 'env>,
+        receiver: &Receiver<Message>,
+    ) -> Result<(), EngineError> {
+        self.begin();
+        let mut interrupted: Option<Instant> = None;
+        loop {
+            if self.resolver.options.interrupt.load(Ordering::Relaxed) {
+                let since = *interrupted.get_or_insert_with(|| {
+                    self.stopped = true;
+                    self.workers.terminate();
+                    Instant::now()
+                });
+                if since.elapsed() > GRACE {
+                    self.workers.kill();
+                }
+            }
+            if let Err(error) = self.start_ready(scope) {
+                // The scope waits for what runs; let that be short.
+                self.stopped = true;
+                self.workers.terminate();
+                return Err(error);
+            }
+            let waiting = !self.stopped && !(self.ready.is_empty() && self.deferred.is_empty());
+            if self.running.is_empty() && !waiting {
+                break;
+            }
+            match receiver.recv_timeout(TICK) {
+                Ok(Message::Notice(index, notice)) => self.tell(index, notice),
+                Ok(Message::Ended(index, result)) => self.ended(index, result),
+                // This loop holds a sender itself, so that only time can run out.
+                Err(_) => {}
+            }
+            self.ready.append(&mut self.deferred);
+        }
+        for index in 0..self.states.len() {
+            if let State::Miss { .. } | State::Waits { .. } = self.states[index] {
+                self.settle(index, State::Cancelled { key: self.states[index].key() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what the probe found.
+    fn begin(&mut self) {
+        let plan = self.resolver.plan;
+        for &index in &plan.order {
+            match self.states[index].clone() {
+                state @ (State::Hit { .. } | State::Failed { .. }) => self.settle(index, state),
+                State::Miss { .. } => {
+                    self.ready.insert((self.rank[index], index));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Starts as many ready stages as there is room for.
+    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>) -> Result<(), EngineError> {
+        let jobs = self.resolver.options.jobs.max(1);
+        'next: while !self.stopped && self.running.len() < jobs {
+            let candidates: Vec<(u64, usize)> = self.ready.iter().take(LOOKAHEAD).copied().collect();
+            for (rank, index) in candidates {
+                let slots = self.ready.len().min(jobs - self.running.len());
+                let need = match self.resolver.kind(index) {
+                    Ok(kind) => (kind.resources)(&self.resolver.plan.instance(index).params),
+                    Err(_) => Resources::default(),
+                };
+                let mut free = self.free;
+                let Some(share) = free.grant(&need, slots, self.running.is_empty()) else { continue };
+                self.ready.remove(&(rank, index));
+                let State::Miss { key, forced } = self.states[index] else { continue 'next };
+                let Some(lock) = self.resolver.store.try_lock(&key)? else {
+                    self.deferred.insert((rank, index));
+                    continue 'next;
+                };
+                // Someone may have executed it since we looked.
+                let again = forced && !self.executed.contains(&key);
+                if let Some(entry) = (!again).then(|| self.resolver.store.entry(&key)).flatten() {
+                    drop(lock);
+                    self.settle(index, State::Hit { key, entry: Arc::new(entry) });
+                    continue 'next;
+                }
+                match self.task(index, key, lock, share.cores) {
+                    Ok(task) => {
+                        self.free = free;
+                        self.running.insert(index, share);
+                        self.start(scope, index, task);
+                    }
+                    Err(error) => self.settle(index, State::Failed { key: Some(key), failure: failure(error) }),
+                }
+                continue 'next;
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    fn task(&self, index: usize, key: Digest, lock: KeyLock, threads: usize) -> Result<Task<'env>, StageError> {
+        let Resolver { plan, store, options, raw, .. } = self.resolver;
+        let instance = plan.instance(index);
+        let kind = self.resolver.kind(index)?;
+        let material = self.resolver.material(index, &self.states)?;
+        let input = |port: &str, source: &crate::spec::Source| Input {
+            port: port.to_owned(),
+            labels: plan.instance(source.instance).labels.clone(),
+            artifacts: self.states[source.instance]
+                .entry()
+                .into_iter()
+                .flat_map(|entry| &entry.outputs)
+                .filter(|output| source.artifacts.contains(&output.name))
+                .map(|output| (output.name.clone(), store.object_path(&output.digest)))
+                .collect(),
+        };
+        Ok(Task {
+            store,
+            kind,
+            lock,
+            job: Job {
+                kind: kind.spec.name.to_owned(),
+                id: instance.id.clone(),
+                params: instance.params.clone(),
+                inputs: instance
+                    .needs
+                    .iter()
+                    .flat_map(|need| need.sources.iter().map(|source| input(&need.port, source)))
+                    .collect(),
+                files: Vec::new(),
+                out_dir: store.staging_dir(&key),
+                scratch: store.scratch_dir(&key),
+                threads,
+            },
+            entry: Entry {
+                key,
+                kind: kind.spec.name.to_owned(),
+                kind_version: kind.version,
+                outputs: Vec::new(),
+                seconds: 0.0,
+                cpu_seconds: 0.0,
+                peak_memory_bytes: None,
+                threads,
+            },
+            origin: Origin {
+                id: instance.id.clone(),
+                environment: options.environment.clone(),
+                material: material.map(|material| material.fields()).unwrap_or_default(),
+            },
+            raw,
+            raw_files: (kind.files)(&instance.params),
+            retry: options.retry,
+            isolate: options.isolate,
+            workers: self.workers,
+            interrupt: &options.interrupt,
+        })
+    }
+
+    fn start<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>, index: usize, task: Task<'env>) {
+        let event = Event::StageStarted {
+            id: task.job.id.clone(),
+            kind: task.job.kind.clone(),
+            threads: task.job.threads,
+        };
+        (self.sink)(&event);
+        let sender = self.sender.clone();
+        scope.spawn(move || {
+            // The loop listens for as long as a stage runs.
+            let notify = |notice| drop(sender.send(Message::Notice(index, notice)));
+            let result = task.execute(&notify);
+            drop(sender.send(Message::Ended(index, result)));
+        });
+    }
+
+    fn tell(&mut self, index: usize, notice: Notice) {
+        let id = self.resolver.plan.instance(index).id.clone();
+        (self.sink)(&match notice {
+            Notice::Progress(progress) => Event::StageProgress { id, progress },
+            Notice::Log(line) => Event::StageLog { id, line },
+        });
+    }
+
+    fn ended(&mut self, index: usize, result: Result<Entry, End>) {
+        if let Some(share) = self.running.remove(&index) {
+            self.free.release(&share, &self.whole);
+        }
+        let key = self.states[index].key();
+        match result {
+            Ok(entry) => {
+                self.executed.insert(entry.key);
+                self.settle(index, State::Executed { key: entry.key, entry: Arc::new(entry) });
+            }
+            Err(End::Failed(failure)) => self.settle(index, State::Failed { key, failure }),
+            Err(End::Cancelled) => self.settle(index, State::Cancelled { key }),
+        }
+    }
+
+    /// The only place where an instance reaches its final state, and what follows from that: the event, the count,
+    /// and the turn of those that need it.
+    fn settle(&mut self, index: usize, state: State) {
+        let mut settled = vec![(index, state)];
+        while let Some((index, state)) = settled.pop() {
+            self.announce(index, &state);
+            let succeeded = state.entry().is_some();
+            let failed = matches!(state, State::Failed { .. } | State::Skipped);
+            self.states[index] = state;
+            let plan = self.resolver.plan;
+            for &dependent in &plan.dependents[index] {
+                self.missing[dependent] -= usize::from(succeeded);
+                // Those that the probe could resolve, that are skipped already or not asked for do not wait.
+                if !matches!(self.states[dependent], State::Waits { .. }) {
+                    continue;
+                }
+                if failed {
+                    self.states[dependent] = State::Skipped;
+                    settled.push((dependent, State::Skipped));
+                } else if self.missing[dependent] == 0 {
+                    match self.resolver.resolve(dependent, &self.states) {
+                        state @ State::Miss { .. } => {
+                            self.states[dependent] = state;
+                            self.ready.insert((self.rank[dependent], dependent));
+                        }
+                        state => settled.push((dependent, state)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn announce(&mut self, index: usize, state: &State) {
+        let (outcome, count) = match state {
+            State::Hit { .. } => (Outcome::Cached, &mut self.summary.cached),
+            State::Executed { .. } => (Outcome::Executed, &mut self.summary.executed),
+            State::Failed { .. } => (Outcome::Failed, &mut self.summary.failed),
+            State::Skipped => (Outcome::Skipped, &mut self.summary.skipped),
+            State::Cancelled { .. } => (Outcome::Cancelled, &mut self.summary.cancelled),
+            State::Excluded | State::Miss { .. } | State::Waits { .. } => return,
+        };
+        *count += 1;
+        let error = match state {
+            State::Failed { failure, .. } => {
+                self.stopped |= !self.resolver.options.keep_going;
+                Some(failure.clone())
+            }
+            _ => None,
+        };
+        let seconds = match state {
+            State::Executed { entry, .. } => entry.seconds,
+            _ => 0.0,
+        };
+        (self.sink)(&Event::StageFinished(Finished {
+            id: self.resolver.plan.instance(index).id.clone(),
+            outcome,
+            key: state.key(),
+            seconds,
+            error,
+        }));
+    }
+}

@@ -1,0 +1,85 @@
+//! The worker's side of [`super::worker`]: jobs come in as JSON lines on standard input, messages go out as JSON
+//! lines on standard output. The worker lives as long as its standard input is open, so it dies with its engine.
+
+use std::env;
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+
+use super::environment::{FACETS_ARGUMENT, WorkerFacets};
+use super::execute::catch;
+use super::process;
+use super::stage::{Job, Notice, RunFn, StageError};
+use super::worker::{Message, Usage};
+
+/// Runs jobs until standard input ends. `table` has the function of every kind that this worker can run; `facets`
+/// tells its environment.
+pub fn serve(table: &[(&'static str, RunFn)], facets: fn() -> WorkerFacets) -> ExitCode {
+    if env::args().nth(1).as_deref() == Some(FACETS_ARGUMENT) {
+        return match serde_json::to_string(&facets()).map_err(io::Error::from).and_then(|line| write_line(&line)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let (sender, jobs) = mpsc::channel();
+    // In a thread of its own: the end of standard input must be seen while a job runs.
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+        process::exit_now(0)
+    });
+    for line in jobs {
+        process::reset_peak_memory();
+        let before = process::process_cpu_seconds();
+        let error = run(table, &line).err();
+        let usage = Usage {
+            cpu_seconds: process::process_cpu_seconds() - before,
+            peak_memory_bytes: process::peak_memory_bytes(),
+        };
+        if send(&Message::Done { error, usage }).is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(table: &[(&'static str, RunFn)], line: &str) -> Result<(), StageError> {
+    let job: Job = serde_json::from_str(line)
+        .map_err(|error| StageError::new(format!("the worker does not understand its job: {error}")))?;
+    let Some((_, run)) = table.iter().find(|(kind, _)| *kind == job.kind) else {
+        let message = format!("the worker was built without stage kind `{}`", job.kind);
+        return Err(StageError::new(message).with_help("build it with `cargo build --release --features torch`"));
+    };
+    let notify = |notice: Notice| {
+        let notice = match notice {
+            Notice::Progress(mut progress) => {
+                // JSON has no way to write these.
+                progress.values.retain(|(_, value)| value.is_finite());
+                Notice::Progress(progress)
+            }
+            log => log,
+        };
+        // When nobody listens, standard input has ended as well, and with it this process.
+        let _ = send(&Message::Notice(notice));
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(job.threads)
+        .build()
+        .map_err(|error| StageError::new(format!("cannot start {} threads: {error}", job.threads)))?;
+    pool.install(|| catch(*run, &job, &notify))
+}
+
+fn send(message: &Message) -> io::Result<()> {
+    write_line(&serde_json::to_string(message)?)
+}
+
+/// One write per line, so that lines of several threads do not mix.
+fn write_line(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(format!("{line}\n").as_bytes())?;
+    stdout.flush()
+}
