@@ -1,5 +1,23 @@
 //! Stage kinds: one file each, parameters and glue; no mathematics.
 
-pub fn worker_main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod concat;
+mod literal;
+mod worker;
+
+use crate::engine::Registry;
+use crate::engine::stage::{Kind, Runner, Stage};
+
+pub use worker::worker_main;
+
+/// All stage kinds, in documentation order.
+pub fn registry() -> Registry {
+    Registry::new(vec![
+        Kind::of::<literal::Literal>(Runner::InProcess(literal::run)),
+        Kind::of::<concat::Concat>(Runner::InProcess(concat::run)),
+    ])
+}
+
+/// Metadata of every artifact: which kind and version made it. Nothing else, so that equal results are equal bytes.
+fn made_by<S: Stage>() -> [(&'static str, String); 2] {
+    [("kind", S::KIND.to_owned()), ("kind_version", S::VERSION.to_string())]
 }

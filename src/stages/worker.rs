@@ -1,0 +1,38 @@
+//! What the worker binary can run, and what it says of its environment. The only place that knows which kinds need
+//! libtorch.
+
+use std::process::ExitCode;
+
+use crate::engine::stage::{RunFn, Runner};
+use crate::engine::{WorkerFacets, serve};
+
+/// The main function of the worker binary.
+pub fn worker_main() -> ExitCode {
+    serve::serve(&worker_table(), facets)
+}
+
+/// Kind and function: the light kinds, which also run in the user's process, and those that need libtorch.
+fn worker_table() -> Vec<(&'static str, RunFn)> {
+    let registry = super::registry();
+    let light = registry.kinds().iter().filter_map(|kind| match kind.runner {
+        Runner::InProcess(run) => Some((kind.spec.name, run)),
+        Runner::Worker => None,
+    });
+    light.chain(heavy()).collect()
+}
+
+/// The kinds that need libtorch.
+fn heavy() -> Vec<(&'static str, RunFn)> {
+    Vec::new()
+}
+
+#[cfg(feature = "torch")]
+fn facets() -> WorkerFacets {
+    let device = if tch::Cuda::is_available() { "cuda" } else { "cpu" };
+    WorkerFacets { libtorch: env!("CNSDIFF_LIBTORCH_VERSION").to_owned(), device: device.to_owned() }
+}
+
+#[cfg(not(feature = "torch"))]
+fn facets() -> WorkerFacets {
+    WorkerFacets { libtorch: "none".to_owned(), device: "cpu".to_owned() }
+}
