@@ -127,6 +127,3 @@ pub enum EngineError {
     #[error(transparent)]
     Plan(#[from] PlanError),
 }
-
-#[cfg(test)]
-mod tests;

@@ -17,6 +17,12 @@ impl Registry {
         &self.kinds
     }
 
+    /// Adds kinds, such as those of a test.
+    pub fn with(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        self.kinds.extend(kinds);
+        self
+    }
+
     pub fn get(&self, name: &str) -> Option<&Kind> {
         self.kinds.iter().find(|kind| kind.spec.name == name)
     }

@@ -197,3 +197,6 @@ fn remove_file(path: &Path) -> Result<bool, StoreError> {
         Err(error) => Err(failure("remove", path)(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;
