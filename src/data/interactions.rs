@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, Float32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, UInt32Type};
 use arrow::error::ArrowError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Interactions as columns of equal length. Rows keep the order in which they were read or made.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +19,21 @@ pub struct Interactions {
     pub time: Option<Vec<i64>>,
     /// Rating, watch ratio or count, where the source has one.
     pub weight: Option<Vec<f32>>,
+}
+
+/// What becomes of several rows of one user-item pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dedup {
+    /// The first row stays.
+    #[default]
+    First,
+    /// The last row stays, in its place.
+    Last,
+    /// The first row stays, with the sum of the weights.
+    Sum,
+    /// All rows stay.
+    None,
 }
 
 impl Interactions {
@@ -36,6 +53,29 @@ impl Interactions {
             time: self.time.as_ref().map(|time| rows.iter().map(|&row| time[row]).collect()),
             weight: self.weight.as_ref().map(|weight| rows.iter().map(|&row| weight[row]).collect()),
         }
+    }
+
+    /// Without repeated pairs, in the order of the rows; [`Self::len`] tells how many rows went.
+    pub fn dedup(&self, rule: Dedup) -> Self {
+        if rule == Dedup::None {
+            return self.clone();
+        }
+        // Equal pairs side by side, each group in row order.
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_unstable_by_key(|&row| (self.user[row], self.item[row], row));
+        let mut kept: Vec<(usize, f32)> = Vec::new();
+        for group in order.chunk_by(|&a, &b| (self.user[a], self.item[a]) == (self.user[b], self.item[b])) {
+            let row = if rule == Dedup::Last { group[group.len() - 1] } else { group[0] };
+            let sum = self.weight.as_ref().map_or(0.0, |weight| group.iter().map(|&row| f64::from(weight[row])).sum());
+            kept.push((row, sum as f32));
+        }
+        kept.sort_unstable_by_key(|&(row, _)| row);
+        let rows: Vec<usize> = kept.iter().map(|&(row, _)| row).collect();
+        let mut distinct = self.take(&rows);
+        if rule == Dedup::Sum && distinct.weight.is_some() {
+            distinct.weight = Some(kept.into_iter().map(|(_, sum)| sum).collect());
+        }
+        distinct
     }
 
     /// Arrow form: `user: u32, item: u32, time: i64?, weight: f32?` (all null where unknown).
@@ -91,5 +131,37 @@ impl Interactions {
                 .filter(|array| array.null_count() < array.len())
                 .map(|array| array.values().to_vec()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repeated() -> Interactions {
+        Interactions {
+            user: vec![1, 0, 1, 1, 0],
+            item: vec![2, 0, 2, 3, 0],
+            time: Some(vec![10, 20, 30, 40, 50]),
+            weight: Some(vec![1.0, 2.0, 4.0, 8.0, 16.0]),
+        }
+    }
+
+    #[test]
+    fn dedup_keeps_one_row_per_pair_in_row_order() {
+        let times = |rule| repeated().dedup(rule).time.unwrap();
+        assert_eq!(times(Dedup::First), [10, 20, 40]);
+        assert_eq!(times(Dedup::Last), [30, 40, 50]);
+        assert_eq!(repeated().dedup(Dedup::None), repeated());
+        let sum = repeated().dedup(Dedup::Sum);
+        assert_eq!((sum.time.unwrap(), sum.weight.unwrap()), (vec![10, 20, 40], vec![5.0, 18.0, 8.0]));
+    }
+
+    #[test]
+    fn arrow_and_back() {
+        let with = repeated();
+        assert_eq!(Interactions::from_batch(&with.to_batch().unwrap()).unwrap(), with);
+        let without = Interactions { time: None, weight: None, ..repeated() };
+        assert_eq!(Interactions::from_batch(&without.to_batch().unwrap()).unwrap(), without);
     }
 }

@@ -1,0 +1,117 @@
+//! Raw formats: how files of interactions are written by others. One file per format, one variant per format here.
+//! Knows nothing of where a file came from or what its rows are for.
+
+mod delimited;
+mod parquet;
+mod selfrec;
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use delimited::{Column, Delimited, TextColumns};
+pub use parquet::{ParquetFile, TableColumns};
+
+/// How a raw file is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Lines `user item weight`, separated by spaces (the input of SELFRec and its descendants).
+    Selfrec,
+    /// Delimited text, such as CSV or TSV, with named or numbered columns.
+    Delimited(Delimited),
+    /// An Apache Parquet file.
+    Parquet(ParquetFile),
+}
+
+/// One valid row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row<'a> {
+    pub user: &'a str,
+    pub item: &'a str,
+    /// Seconds since 1970.
+    pub time: Option<i64>,
+    pub weight: Option<f32>,
+}
+
+/// A line that holds no interaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Malformed {
+    /// From 1; in a Parquet file, the row.
+    pub line: u64,
+    /// The line, cut at [`TEXT_LIMIT`] bytes.
+    pub text: String,
+    pub reason: String,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scan {
+    /// Valid rows.
+    pub rows: u64,
+    pub malformed: Vec<Malformed>,
+}
+
+/// Receives the valid rows in file order; an error ends the reading.
+pub type Sink<'a> = &'a mut dyn FnMut(Row<'_>) -> Result<(), super::ids::TooManyKeys>;
+
+/// A file could not be read in its format.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error("cannot read `{}`: {reason}", path.display())]
+    Read { path: PathBuf, reason: String },
+    #[error("`{}` has no column `{column}`; it has: {}", path.display(), found.join(", "))]
+    NoColumn { path: PathBuf, column: String, found: Vec<String> },
+    #[error(transparent)]
+    TooManyKeys(#[from] super::ids::TooManyKeys),
+}
+
+impl FormatError {
+    fn read(path: &Path, reason: impl ToString) -> Self {
+        Self::Read { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// How much of a malformed line is kept.
+pub const TEXT_LIMIT: usize = 200;
+
+impl Format {
+    /// What types cannot express: the mistake, if there is one.
+    pub fn mistake(&self) -> Option<String> {
+        match self {
+            Self::Delimited(delimited) if !delimited.separator.is_ascii() => {
+                Some(format!("the separator `{}` is not an ASCII character", delimited.separator))
+            }
+            _ => None,
+        }
+    }
+
+    /// Passes the valid rows of a file to `sink` and tells of the others. Blank lines are neither.
+    ///
+    /// # Errors
+    /// An unreadable file, or columns that it does not have (with those that it has).
+    pub fn read(&self, path: &Path, sink: Sink) -> Result<Scan, FormatError> {
+        match self {
+            Self::Selfrec => selfrec::read(path, sink),
+            Self::Delimited(delimited) => delimited.read(path, sink),
+            Self::Parquet(parquet) => parquet.read(path, sink),
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_LIMIT)].to_owned()
+}
+
+/// A finite number, or why not.
+fn weight(field: &str) -> Result<f32, String> {
+    match field.parse::<f32>() {
+        Ok(weight) if weight.is_finite() => Ok(weight),
+        Ok(_) => Err(format!("the weight `{}` is not a finite number", cut(field))),
+        Err(_) => Err(format!("the weight `{}` is not a number", cut(field))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
