@@ -5,6 +5,7 @@ pub mod format;
 pub mod graph;
 pub mod ids;
 pub mod interactions;
+pub mod synthetic;
 
 pub use format::Format;
 pub use graph::Graph;
