@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 
@@ -49,10 +49,15 @@ impl IdMap {
 /// Arrow form of an id map: `id: u32, key: utf8`, one row per id from 0.
 pub fn keys_to_batch<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<RecordBatch, ArrowError> {
     let keys = StringArray::from_iter_values(keys);
-    let ids = UInt32Array::from_iter_values(0..arrow::array::Array::len(&keys) as u32);
-    let schema =
-        Schema::new(vec![Field::new("id", DataType::UInt32, false), Field::new("key", DataType::Utf8, false)]);
+    let ids = UInt32Array::from_iter_values(0..keys.len() as u32);
+    let schema = Schema::new(vec![Field::new("id", DataType::UInt32, false), Field::new("key", DataType::Utf8, false)]);
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(keys)])
+}
+
+/// Back from [`keys_to_batch`]: the keys in order of their ids.
+pub fn keys_from_batch(batch: &RecordBatch) -> Result<&StringArray, ArrowError> {
+    let keys = batch.column_by_name("key").and_then(|keys| keys.as_string_opt::<i32>());
+    keys.ok_or_else(|| ArrowError::SchemaError("no text column `key`".to_owned()))
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ pub mod format;
 pub mod graph;
 pub mod ids;
 pub mod interactions;
+pub mod parts;
 pub mod synthetic;
 
 pub use format::Format;
 pub use graph::Graph;
 pub use ids::IdMap;
 pub use interactions::{Dedup, Interactions};
+pub use parts::Parts;

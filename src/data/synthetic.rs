@@ -8,7 +8,7 @@
 //! * **Exposure.** The log has periods. In each, the platform lines the items up by appeal plus the logarithm of the
 //!   clicks of the period before, so that what was shown well goes on being shown. An impression falls with
 //!   probability `exposure` on position `k` in proportion to `k^-popularity` (Zipf), else on any item alike.
-//! * **Decision.** An impression becomes an interaction with probability `sigmoid(3 (s(u,i) + noise e - 1))`, `e`
+//! * **Decision.** An impression becomes an interaction with probability `sigmoid(5 (s(u,i) + noise e - 1))`, `e`
 //!   standard normal; nobody takes an item twice.
 //!
 //! The part `log` comes from this policy. The part `uniform` is taken after its end, from the same users with the
@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Interactions;
+use super::{Interactions, Parts};
 use crate::rng;
 
 /// What is generated.
@@ -55,18 +55,15 @@ impl Default for Synthetic {
             items: 1500,
             interactions: 50_000,
             uniform: 0.2,
-            factors: 8,
+            factors: 5,
             popularity: 1.0,
             exposure: 0.8,
-            drift: 0.3,
-            noise: 0.3,
+            drift: 0.2,
+            noise: 0.2,
             seed: 0,
         }
     }
 }
-
-/// The names of the parts, by the index in [`World::generate`]'s second result.
-pub const PARTS: [&str; 2] = ["log", "uniform"];
 
 const PERIODS: u32 = 10;
 /// Seconds of a period: 30 days.
@@ -74,7 +71,7 @@ const SECONDS: i64 = 30 * 24 * 3600;
 /// Start of the log: 2020-01-01, 00:00 UTC.
 const START: i64 = 1_577_836_800;
 const APPEAL: f32 = 0.3;
-const SHARPNESS: f32 = 3.0;
+const SHARPNESS: f32 = 5.0;
 const THRESHOLD: f32 = 1.0;
 /// Impressions per wanted interaction before a user is given up.
 const PATIENCE: usize = 100;
@@ -166,8 +163,8 @@ impl World {
         product + APPEAL * appeal[item as usize]
     }
 
-    /// The interactions, by user and time, and the index into [`PARTS`] of each row.
-    pub fn generate(&self) -> (Interactions, Vec<u32>) {
+    /// The interactions by part, user and time.
+    pub fn generate(&self) -> Parts {
         let Synthetic { users, items, interactions, uniform, .. } = self.params;
         let mut log: Vec<Taken> = self.shares(f64::from(interactions)).into_iter().map(Taken::wanting).collect();
         let mut clicks = vec![0u32; items as usize];
@@ -197,17 +194,7 @@ impl World {
             })
             .collect();
 
-        let mut rows = Interactions { time: Some(Vec::new()), ..Interactions::default() };
-        let mut part = Vec::new();
-        for (index, users) in [(0, &log), (1, &trial)] {
-            for (taken, user) in users.iter().zip(0..) {
-                rows.user.extend(taken.rows.iter().map(|_| user));
-                rows.item.extend(taken.rows.iter().map(|row| row.1));
-                rows.time.get_or_insert_default().extend(taken.rows.iter().map(|row| row.0));
-            }
-            part.resize(rows.len(), index);
-        }
-        (rows, part)
+        Parts::concat(vec![("log".to_owned(), rows(&log)), ("uniform".to_owned(), rows(&trial))])
     }
 
     /// How many of `total` rows each user wants: log-normal, cut from a running sum so that they add up.
@@ -257,6 +244,17 @@ impl World {
 impl Taken {
     fn wanting(wanted: u32) -> Self {
         Self { wanted, ..Self::default() }
+    }
+}
+
+/// The rows of all users, user by user.
+fn rows(users: &[Taken]) -> Interactions {
+    let taken = || users.iter().zip(0u32..).flat_map(|(taken, user)| taken.rows.iter().map(move |row| (user, row)));
+    Interactions {
+        user: taken().map(|(user, _)| user).collect(),
+        item: taken().map(|(_, &(_, item))| item).collect(),
+        time: Some(taken().map(|(_, &(time, _))| time).collect()),
+        weight: None,
     }
 }
 

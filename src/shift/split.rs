@@ -62,7 +62,9 @@ impl Split {
         let valid = held_out("valid", &roles.valid);
         let iid = held_out("iid", &roles.iid);
         let ood = held_out("ood", &roles.ood);
-        for (name, a, b) in [("valid_and_iid", &valid, &iid), ("valid_and_ood", &valid, &ood), ("iid_and_ood", &iid, &ood)] {
+        for (name, a, b) in
+            [("valid_and_iid", &valid, &iid), ("valid_and_ood", &valid, &ood), ("iid_and_ood", &iid, &ood)]
+        {
             let in_a: HashSet<(u32, u32)> = pairs(a).collect();
             count(format!("in_{name}"), pairs(b).filter(|pair| in_a.contains(pair)).count());
         }

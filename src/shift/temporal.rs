@@ -40,7 +40,10 @@ impl Rule for Temporal {
     fn mistake(&self) -> Option<String> {
         let both = self.early + self.ood;
         if !(self.early > 0.0 && self.ood >= 0.0 && both <= 1.0 + 1e-9) {
-            return Some(format!("`early` and `ood` are shares of all interactions, not {} and {}", self.early, self.ood));
+            return Some(format!(
+                "`early` and `ood` are shares of all interactions, not {} and {}",
+                self.early, self.ood
+            ));
         }
         shares_mistake(&[("valid", self.valid), ("iid", self.iid)])
     }

@@ -61,9 +61,14 @@ fn every_scenario_gives_disjoint_parts_with_train_ids_and_repeats_exactly() {
             assert!(own.clone().count() > 0, "{value}");
             own.for_each(|pair| assert!(seen.insert((*pair.0, *pair.1)), "{value}: {pair:?} twice"));
         }
-        assert!(split.ood.user.iter().zip(&split.ood.item).all(|pair| {
-            !split.train.user.iter().zip(&split.train.item).any(|other| other == pair)
-        }));
+        assert!(
+            split
+                .ood
+                .user
+                .iter()
+                .zip(&split.ood.item)
+                .all(|pair| { !split.train.user.iter().zip(&split.train.item).any(|other| other == pair) })
+        );
         for (ids, old) in [(&split.train.user, &split.users), (&split.train.item, &split.items)] {
             let mut next = 0;
             for &id in ids {

@@ -1,7 +1,13 @@
 //! Stage kinds: one file each, parameters and glue; no mathematics.
 
 mod concat;
+mod ingest;
 mod literal;
+mod split;
+mod synthetic;
+mod tables;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 use crate::engine::Registry;
@@ -12,6 +18,9 @@ pub use worker::worker_main;
 /// All stage kinds, in documentation order.
 pub fn registry() -> Registry {
     Registry::new(vec![
+        Kind::of::<ingest::Ingest>(Runner::InProcess(ingest::run)),
+        Kind::of::<synthetic::Synthetic>(Runner::InProcess(synthetic::run)),
+        Kind::of::<split::Split>(Runner::InProcess(split::run)),
         Kind::of::<literal::Literal>(Runner::InProcess(literal::run)),
         Kind::of::<concat::Concat>(Runner::InProcess(concat::run)),
     ])

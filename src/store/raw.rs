@@ -126,9 +126,7 @@ impl RawFiles {
         let Place::Url(url) = place else { return Err(not_found(looked)) };
         match download::download(url, declared.algorithm, &download, |found| *found == declared, progress) {
             Ok(found) if found == declared => Ok(download),
-            Ok(found) => {
-                Err(RawError::WrongDigest { source_name: source.to_owned(), declared, found, at: None })
-            }
+            Ok(found) => Err(RawError::WrongDigest { source_name: source.to_owned(), declared, found, at: None }),
             Err(download::Failed::Store(error)) => Err(RawError::Store { url: url.to_owned(), error }),
             Err(download::Failed::Network(reason)) => {
                 looked.push(format!("{url}: {reason}"));

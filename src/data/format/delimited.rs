@@ -84,12 +84,11 @@ impl Delimited {
         let mut scan = Scan::default();
         let mut lines = None;
         for index in 0..table.height() {
-            let at = |column: &StringChunked| column.get(index).map(str::trim).filter(|field| !field.is_empty());
             let row = (|| {
-                let user = at(users).ok_or("no user")?;
-                let item = at(items).ok_or("no item")?;
-                let time = times.map(|times| self.time(at(times).ok_or("no time")?)).transpose()?;
-                let weight = weights.map(|weights| weight(at(weights).ok_or("no weight")?)).transpose()?;
+                let user = field(users, index).ok_or("no user")?;
+                let item = field(items, index).ok_or("no item")?;
+                let time = times.map(|times| self.time(field(times, index).ok_or("no time")?)).transpose()?;
+                let weight = weights.map(|weights| weight(field(weights, index).ok_or("no weight")?)).transpose()?;
                 Ok::<_, String>(Row { user, item, time, weight })
             })();
             match row {
@@ -150,6 +149,11 @@ impl Delimited {
             TimeUnit::Milliseconds => units.div_euclid(1000),
         })
     }
+}
+
+/// What stands in a field, if anything.
+fn field(column: &StringChunked, row: usize) -> Option<&str> {
+    column.get(row).map(str::trim).filter(|field| !field.is_empty())
 }
 
 fn text_column<'a>(table: &'a DataFrame, column: &Column, path: &Path) -> Result<&'a StringChunked, FormatError> {

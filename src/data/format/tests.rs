@@ -144,6 +144,7 @@ fn parquet_casts_keys_times_and_weights() {
     let columns = json!({ "user": "user", "item": "video" });
     let error = read(json!({ "parquet": { "columns": columns } }), &bytes).unwrap_err().to_string();
     assert!(error.ends_with("has no column `video`; it has: user, item, at, ratio"), "{error}");
-    let error = read(json!({ "parquet": { "columns": { "user": "user", "item": "item" } } }), "no parquet").unwrap_err();
+    let error =
+        read(json!({ "parquet": { "columns": { "user": "user", "item": "item" } } }), "no parquet").unwrap_err();
     assert!(error.to_string().contains("cannot read"), "{error}");
 }

@@ -1,0 +1,180 @@
+//! Stage kind `split`: interactions divided into train, validation and tests by a scenario.
+
+use arrow::array::{Array, StringArray};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS};
+use crate::data::Parts;
+use crate::data::ids::{keys_from_batch, keys_to_batch};
+use crate::data::parts::counts_to_batch;
+use crate::engine::stage::{Context, Resources, Stage, StageError, parse};
+use crate::shift::{Log, Scenario, ShiftError};
+use crate::spec::{Arity, Form, Output, ParamError, Port};
+use crate::store::parquet;
+
+pub struct Split;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    pub scenario: Scenario,
+    /// The parts of the data that take part; all if empty.
+    #[serde(default)]
+    pub parts: Vec<String>,
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl Stage for Split {
+    type Params = Params;
+
+    const KIND: &'static str = "split";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Divides interactions into train, validation, a test in distribution (`iid`) and one out \
+                               of it (`ood`).";
+    const PORTS: &'static [Port] = &[Port {
+        name: "data",
+        doc: "Interactions with their parts and id maps.",
+        artifacts: &["interactions", "users", "items"],
+        arity: Arity::One,
+    }];
+    const OUTPUTS: &'static [Output] = &[
+        Output { name: "train", doc: "What models learn from.", form: Form::Table(INTERACTIONS) },
+        Output { name: "valid", doc: "What the epoch is chosen on.", form: Form::Table(INTERACTIONS) },
+        Output { name: "test", doc: "The tests, `iid` before `ood`.", form: Form::Table(INTERACTIONS_BY_SET) },
+        Output { name: "users", doc: "Ids of users, by first appearance in train.", form: Form::Table(KEYS) },
+        Output { name: "items", doc: "Ids of items, by first appearance in train.", form: Form::Table(KEYS) },
+        Output { name: "summary", doc: "Counts of rows kept and dropped.", form: Form::Table(COUNTS) },
+    ];
+
+    fn check(params: &Params) -> Result<(), ParamError> {
+        match params.scenario.mistake() {
+            Some(message) => Err(ParamError { path: vec!["scenario".to_owned()], message, help: None }),
+            None => Ok(()),
+        }
+    }
+
+    fn resources(_params: &Params) -> Resources {
+        Resources { memory_mib: 512, ..Resources::default() }
+    }
+}
+
+/// Runs the stage.
+pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
+    let params = parse::<Split>(params)?;
+    let data = context.input("data")?;
+    let all = Parts::from_batch(&parquet::read(data.artifact("interactions")?)?, "part")?;
+    let chosen = all.only(&params.parts).map_err(|part| {
+        let error = ShiftError::NoPart { part: part.clone(), names: all.names.clone() };
+        StageError::new(error.to_string())
+    })?;
+    let log = Log { rows: &chosen.rows, part: &chosen.part, names: &chosen.names };
+    let split = params.scenario.split(&log, params.seed).map_err(|error| StageError::new(error.to_string()))?;
+    for (name, dropped) in split.counts.iter().filter(|(name, _)| name.ends_with("_in_train")) {
+        if *dropped > 0 {
+            context.log(format!("{name}: {dropped}"));
+        }
+    }
+
+    let metadata = super::made_by::<Split>();
+    for (port, ids) in [("users", &split.users), ("items", &split.items)] {
+        let before = parquet::read(data.artifact(port)?)?;
+        let keys = renamed(keys_from_batch(&before)?, ids)
+            .ok_or_else(|| StageError::new(format!("`{port}` lacks an id that occurs in `interactions`")))?;
+        parquet::write(&context.output(port), &keys_to_batch(keys)?, &metadata)?;
+    }
+    parquet::write(&context.output("train"), &split.train.to_batch()?, &metadata)?;
+    parquet::write(&context.output("valid"), &split.valid.to_batch()?, &metadata)?;
+    parquet::write(&context.output("summary"), &counts_to_batch(&split.counts)?, &metadata)?;
+    let test = Parts::concat(vec![("iid".to_owned(), split.iid), ("ood".to_owned(), split.ood)]);
+    parquet::write(&context.output("test"), &test.to_batch("set")?, &metadata)?;
+    Ok(())
+}
+
+/// The keys at `ids`, in that order.
+fn renamed<'a>(keys: &'a StringArray, ids: &[u32]) -> Option<Vec<&'a str>> {
+    ids.iter().map(|&id| ((id as usize) < keys.len()).then(|| keys.value(id as usize))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::data::Interactions;
+    use crate::stages::ingest::{self, Ingest};
+    use crate::stages::synthetic::{self, Synthetic};
+    use crate::stages::testing::{Ran, public_data, run_kind};
+
+    fn split(data: &Ran, params: Value) -> Result<Ran, StageError> {
+        run_kind::<Split>(run, params, Vec::new(), &[("data", data)])
+    }
+
+    fn small() -> Ran {
+        let params = json!({ "users": 200, "items": 300, "interactions": 4000 });
+        run_kind::<Synthetic>(synthetic::run, params, Vec::new(), &[]).unwrap()
+    }
+
+    #[test]
+    fn keys_stay_with_their_users_and_items() {
+        let data = small();
+        let carve = json!({ "valid": 0.1, "iid": 0.2 });
+        let scenario = json!({ "given": { "train": "log", "ood": "uniform", "carve": carve } });
+        let ran = split(&data, json!({ "scenario": scenario })).unwrap();
+        let named = |ran: &Ran, rows: &Interactions| -> Vec<(String, String, i64)> {
+            let (users, items) = (ran.text("users", "key"), ran.text("items", "key"));
+            let times = rows.time.clone().unwrap();
+            let row = |row: usize| {
+                (users[rows.user[row] as usize].clone(), items[rows.item[row] as usize].clone(), times[row])
+            };
+            (0..rows.len()).map(row).collect()
+        };
+        let before = Interactions::from_batch(&data.read("interactions")).unwrap();
+        let before: std::collections::HashSet<_> = named(&data, &before).into_iter().collect();
+        for part in ["train", "valid", "test"] {
+            let rows = Interactions::from_batch(&ran.read(part)).unwrap();
+            assert!(!rows.is_empty());
+            assert!(named(&ran, &rows).iter().all(|row| before.contains(row)), "{part}");
+        }
+        let test = Parts::from_batch(&ran.read("test"), "set").unwrap();
+        assert_eq!(test.names, ["iid", "ood"]);
+        assert_eq!(test.rows.len() as i64, ran.count("iid.rows") + ran.count("ood.rows"));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_and_another_one_does_not() {
+        let data = small();
+        for scenario in [json!({ "random": {} }), json!({ "popularity": {} }), json!({ "temporal": {} })] {
+            let bytes = |seed| {
+                let params = json!({ "scenario": scenario, "parts": ["log"], "seed": seed });
+                split(&data, params).unwrap().bytes()
+            };
+            assert_eq!(bytes(1), bytes(1));
+            assert_ne!(bytes(1)["train"], bytes(2)["train"]);
+        }
+    }
+
+    #[test]
+    fn a_part_that_there_is_not_is_refused_with_those_there_are() {
+        let params = json!({ "scenario": { "random": {} }, "parts": ["logs"] });
+        let error = split(&small(), params).err().unwrap();
+        assert_eq!(error.message, "there is no part `logs` in the data; there are: log, uniform");
+    }
+
+    #[test]
+    fn the_given_split_of_food_keeps_every_row() {
+        let Some(root) = public_data() else { return };
+        let files = [("train", "train"), ("valid", "valid_iid"), ("iid", "test_iid"), ("ood", "test")];
+        let paths = files.map(|(_, name)| root.join(format!("food/{name}.txt")));
+        let files = files.map(|(part, name)| json!({ "part": part, "source": name }));
+        let data = run_kind::<Ingest>(ingest::run, json!({ "files": files }), paths.to_vec(), &[]).unwrap();
+        let given = json!({ "given": { "train": "train", "valid": "valid", "iid": "iid", "ood": "ood" } });
+        let ran = split(&data, json!({ "scenario": given })).unwrap();
+        let rows = ["train", "valid", "iid", "ood"].map(|part| ran.count(&format!("{part}.rows")));
+        assert_eq!(rows, [106_253, 20_468, 43_183, 46_149]);
+        assert_eq!((ran.count("users"), ran.count("items"), ran.count("in_iid_and_ood")), (7_732, 6_293, 0));
+        assert!(ran.log.is_empty());
+    }
+}
