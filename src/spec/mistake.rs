@@ -39,10 +39,6 @@ impl Files {
         self.0.len() as u32 - 1
     }
 
-    pub fn name(&self, file: u32) -> &str {
-        self.0[file as usize].source.name()
-    }
-
     /// The text that `span` covers.
     pub fn slice(&self, span: Span) -> &str {
         self.0[span.file as usize].source.inner().get(span.start as usize..span.end as usize).unwrap_or("")
@@ -52,11 +48,7 @@ impl Files {
         let file = &self.0[span.file as usize];
         let line = file.lines.partition_point(|&start| start <= span.start) - 1;
         let before = Span { start: file.lines[line], end: span.start, ..span };
-        Location {
-            file: file.source.name().to_owned(),
-            line: line + 1,
-            column: self.slice(before).chars().count() + 1,
-        }
+        Location { file: file.source.name().to_owned(), line: line + 1, column: self.slice(before).chars().count() + 1 }
     }
 }
 

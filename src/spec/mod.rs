@@ -1,17 +1,36 @@
 //! The pipeline language: YAML text to a resolved, checked pipeline. Knows nothing of the file system, the store
 //! or libtorch: text comes in through a closure, stage kinds through [`KindTable`].
 
+mod axes;
+mod changes;
+mod check;
+mod expand;
+mod graph;
+mod grid;
+mod include;
+mod keys;
 pub mod kind;
 pub mod mistake;
+mod params;
 pub mod pipeline;
 mod scalar;
+mod schema;
+mod suggest;
+mod template;
+#[cfg(test)]
+mod tests;
+mod written;
 mod yaml;
 
 pub use kind::{Arity, Column, Form, KindSpec, KindTable, Output, ParamError, Port};
 pub use mistake::{Mistake, Mistakes};
 pub use pipeline::{Axis, Instance, Location, Need, Pipeline, Source, StageDef};
+pub use schema::schema;
 
-use mistake::{Files, Findings};
+use axes::Axes;
+use mistake::{Files, Finding, Findings, Span};
+use params::Resolver;
+use template::Engine;
 
 /// Changes from the command line; each is recorded in [`Pipeline::changes`].
 #[derive(Clone, Debug, Default)]
@@ -34,27 +53,49 @@ pub fn load(
     kinds: &dyn KindTable,
     options: &Options,
 ) -> Result<Pipeline, Mistakes> {
-    let _ = (kinds, options);
     let mut files = Files::default();
     let mut findings = Findings::default();
-    let bytes = read(root).unwrap_or_default();
-    let tree = yaml::read(root, &bytes, &mut files, &mut findings);
+    let pipeline = resolve(root, read, kinds, options, &mut files, &mut findings);
     findings.into_result(&files)?;
-    let name = tree.and_then(|tree| match &tree.get("pipeline")?.value {
-        yaml::Tree::Text(name) => Some(name.clone()),
-        _ => None,
-    });
-    Ok(Pipeline {
-        name: name.unwrap_or_default(),
+    Ok(pipeline)
+}
+
+fn resolve(
+    root: &str,
+    read: include::Read<'_>,
+    kinds: &dyn KindTable,
+    options: &Options,
+    files: &mut Files,
+    findings: &mut Findings,
+) -> Pipeline {
+    let mut pipeline = Pipeline {
+        name: String::new(),
         title: None,
         axes: Vec::new(),
         stages: Vec::new(),
         instances: Vec::new(),
-        changes: Vec::new(),
-    })
-}
-
-/// JSON Schema of a pipeline file, for editors.
-pub fn schema(kinds: &dyn KindTable) -> serde_json::Value {
-    serde_json::json!({ "properties": kinds.kinds().iter().map(|kind| kind.name).collect::<Vec<_>>() })
+        changes: changes::lines(options),
+    };
+    let Some(mut tree) = include::load(root, read, files, findings) else { return pipeline };
+    changes::set(&mut tree, options, files, findings);
+    let written = written::read(tree, findings);
+    let engine = Engine::new(&written.vars, findings);
+    let axes = Axes::new(written.axes, options, &engine, files, findings);
+    let graph = graph::bind(&written.stages, kinds, &axes, findings);
+    let resolver = Resolver { engine: &engine, axes: &axes, files };
+    (pipeline.stages, pipeline.instances) = expand::expand(&graph, &resolver, findings);
+    let start = Span::default();
+    if written.stages.is_empty() {
+        findings.push(Finding::new(start, "the pipeline has no stages", "`stages:` is missing or empty"));
+    }
+    match written.name {
+        Some(name) => pipeline.name = name.text,
+        None => findings.push(
+            Finding::new(start, "the pipeline has no name", "`pipeline:` is missing")
+                .help("write `pipeline: my-study` at the top"),
+        ),
+    }
+    pipeline.title = written.title;
+    pipeline.axes = axes.into_public();
+    pipeline
 }

@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn follows_the_core_schema_of_yaml_1_2() {
-        for word in ["no", "yes", "on", "off", "y", "12:30", "2026-11-21", "1_000", "1.2.3", "0b11", "e5", ".", "-", "1e"] {
+        for word in
+            ["no", "yes", "on", "off", "y", "12:30", "2026-11-21", "1_000", "1.2.3", "0b11", "e5", ".", "-", "1e"]
+        {
             assert_eq!(read(word), format!("text {word}"));
         }
         for (text, number) in

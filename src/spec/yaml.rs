@@ -34,27 +34,24 @@ pub(super) enum Tree {
     Number(Number),
     Text(String),
     List(Vec<Node>),
-    Map(Vec<(Key, Node)>),
+    Map(Vec<(Word, Node)>),
     /// Already reported: whatever depends on it stays silent.
     Broken,
 }
 
+/// A name or a text and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub name: String,
+pub(super) struct Word {
+    pub text: String,
     pub span: Span,
 }
 
 impl Node {
-    pub fn entries(&self) -> Option<&[(Key, Node)]> {
+    pub fn entries(&self) -> Option<&[(Word, Node)]> {
         match &self.value {
             Tree::Map(entries) => Some(entries),
             _ => None,
         }
-    }
-
-    pub fn get(&self, name: &str) -> Option<&Node> {
-        self.entries()?.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
     /// What it is, as messages say it.
@@ -134,7 +131,7 @@ struct Frame {
 
 enum Items {
     List(Vec<Node>),
-    Map { entries: Vec<(Key, Node)>, key: Option<Key> },
+    Map { entries: Vec<(Word, Node)>, key: Option<Word> },
 }
 
 /// A value with its size, so that copies of it can be counted.
@@ -222,7 +219,7 @@ impl Reader<'_> {
             let finding = Finding::new(span, "merge keys (`<<`) are not part of YAML 1.2", "a merge key");
             self.findings.push(finding.help("write the parameters out, or share them through `vars` or `overrides`"));
         }
-        let key = Key { name: text.to_owned(), span };
+        let key = Word { text: text.to_owned(), span };
         if let Some(Frame { items: Items::Map { key: pending, .. }, .. }) = self.stack.last_mut() {
             *pending = Some(key);
         }
@@ -257,15 +254,16 @@ impl Reader<'_> {
     }
 
     /// Reports keys that occur twice and keeps the first.
-    fn without_duplicates(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
+    fn without_duplicates(&mut self, entries: Vec<(Word, Node)>) -> Vec<(Word, Node)> {
         let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by(|&a, &b| entries[a].0.name.cmp(&entries[b].0.name));
+        order.sort_by(|&a, &b| entries[a].0.text.cmp(&entries[b].0.text));
         let mut repeated = Vec::new();
-        for run in order.chunk_by(|&a, &b| entries[a].0.name == entries[b].0.name).filter(|run| run.len() > 1) {
+        for run in order.chunk_by(|&a, &b| entries[a].0.text == entries[b].0.text).filter(|run| run.len() > 1) {
             let first = &entries[run[0]].0;
             for &again in &run[1..] {
-                let message = format!("the key `{}` occurs twice in this map", first.name);
-                let finding = Finding::new(entries[again].0.span, message, "the second one").also(first.span, "the first");
+                let message = format!("the key `{}` occurs twice in this map", first.text);
+                let finding =
+                    Finding::new(entries[again].0.span, message, "the second one").also(first.span, "the first");
                 self.findings.push(finding.help("remove or rename one of them"));
                 repeated.push(again);
             }
@@ -308,7 +306,7 @@ impl Reader<'_> {
                         },
                         false => finding,
                     });
-                    *key = Some(Key { name: String::new(), span });
+                    *key = Some(Word { text: String::new(), span });
                 }
             },
         }
@@ -322,7 +320,8 @@ impl Reader<'_> {
         self.copies += sized.nodes;
         if self.copies > COPIES {
             let message = format!("aliases of this file expand to more than {COPIES} values");
-            return self.stop(Finding::new(span, message, "too much by here").help("write lists of lists out, or use axes"));
+            return self
+                .stop(Finding::new(span, message, "too much by here").help("write lists of lists out, or use axes"));
         }
         if self.stack.len() + sized.height > DEPTH {
             return self.stop(too_deep(span));

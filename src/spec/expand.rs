@@ -1,0 +1,301 @@
+//! Stages to instances: which combinations exist, what each needs, and with which parameters.
+
+use super::axes::Selection;
+use super::graph::{Graph, Stage, Taken};
+use super::grid::{AxisSet, Grid, LARGEST};
+use super::kind::Arity;
+use super::mistake::{Finding, Findings};
+use super::params::{Params, Resolver};
+use super::pipeline::{Instance, Need, Source, StageDef};
+use super::template::{Failure, Pattern, Scope};
+use super::written::Condition;
+use super::yaml::{Node, Tree};
+
+/// A combination without an instance.
+const NONE: u32 = u32::MAX;
+
+/// The instances of one stage by combination.
+struct Table {
+    grid: Grid,
+    /// Number of the instance, or [`NONE`].
+    instances: Vec<u32>,
+}
+
+/// All stages and instances.
+pub(super) fn expand(graph: &Graph, resolver: &Resolver, findings: &mut Findings) -> (Vec<StageDef>, Vec<Instance>) {
+    let mut tables: Vec<Option<Table>> = graph.stages.iter().map(|_| None).collect();
+    let mut total = 0;
+    for &number in &graph.order {
+        tables[number] = table(graph, number, &tables, &mut total, resolver, findings);
+    }
+    let mut count = 0;
+    for table in tables.iter_mut().flatten() {
+        for instance in table.instances.iter_mut().filter(|instance| **instance != NONE) {
+            *instance = count;
+            count += 1;
+        }
+    }
+    let mut stages = Vec::with_capacity(graph.stages.len());
+    let mut instances = Vec::with_capacity(count as usize);
+    for (number, stage) in graph.stages.iter().enumerate() {
+        let start = instances.len();
+        build(graph, number, &tables, resolver, &mut instances, findings);
+        stages.push(StageDef {
+            name: stage.written.name.text.clone(),
+            kind: stage.kind.map(|kind| kind.name.to_owned()).unwrap_or_default(),
+            axes: stage.axes.iter().map(|axis| resolver.axes[axis].name.clone()).collect(),
+            instances: start..instances.len(),
+            location: resolver.files.location(stage.written.name.span),
+        });
+    }
+    (stages, instances)
+}
+
+/// Which combinations of a stage exist. Nothing when that cannot be known.
+fn table(
+    graph: &Graph,
+    number: usize,
+    tables: &[Option<Table>],
+    total: &mut usize,
+    resolver: &Resolver,
+    findings: &mut Findings,
+) -> Option<Table> {
+    let stage = &graph.stages[number];
+    if !stage.sound {
+        return None;
+    }
+    let name = &stage.written.name;
+    let grid = Grid::new(stage.axes, &resolver.axes.sizes);
+    let size = grid.as_ref().map_or(usize::MAX, |grid| grid.size);
+    *total = total.saturating_add(size);
+    let Some(grid) = grid.filter(|_| *total <= LARGEST) else {
+        let message = format!("with the stage `{}` the pipeline has more than {LARGEST} instances", name.text);
+        let help = format!("its axes: {}", resolver.axes.listed(stage.axes));
+        findings.push(Finding::new(name.span, message, "too many combinations").help(help));
+        return None;
+    };
+    let before = findings.count();
+    let mut filter = Filter::new(stage, resolver, findings)?;
+    let gathers = gathers(graph, number, resolver);
+    let mut point = vec![0; resolver.axes.sizes.len()];
+    let mut instances = vec![NONE; grid.size];
+    let (mut wanted, mut some) = (false, false);
+    for (index, instance) in instances.iter_mut().enumerate() {
+        grid.point(index, &mut point);
+        if filter.keeps(&point, resolver, findings)? {
+            wanted = true;
+            if has_needs(stage, tables, &gathers, &mut point)? {
+                some = true;
+                *instance = 0;
+            }
+        }
+    }
+    if !some && !resolver.axes.narrowed && findings.count() == before {
+        let (message, label) = match wanted {
+            false => (
+                format!("stage `{}`: an impossible combination, no instance is left", name.text),
+                "nothing passes `where` and `except`",
+            ),
+            true => (format!("stage `{}`: everything that it needs was dropped", name.text), "no instance is left"),
+        };
+        let span = match (&stage.written.condition, wanted) {
+            (Some(Condition::Expression(node)), false) => node.span,
+            (Some(Condition::Labels(matcher)), false) => matcher.span,
+            _ => name.span,
+        };
+        findings
+            .push(Finding::new(span, message, label).help("conditions must leave at least one combination of labels"));
+    }
+    Some(Table { grid, instances })
+}
+
+/// `where` and `except` of a stage.
+struct Filter<'a> {
+    condition: Option<Compiled<'a>>,
+    labels: Option<Selection>,
+    except: Vec<Selection>,
+}
+
+/// An expression of `where` and what it gave, by combination of the axes that it uses.
+struct Compiled<'a> {
+    node: &'a Node,
+    pattern: Pattern<'a>,
+    used: AxisSet,
+    grid: Grid,
+    known: Vec<Option<bool>>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(stage: &'a Stage<'a>, resolver: &Resolver<'a>, findings: &mut Findings) -> Option<Self> {
+        let axes = resolver.axes;
+        let except = stage.written.except.iter().map(|matcher| axes.selection(matcher, stage.axes, findings)).collect();
+        let mut filter = Self { condition: None, labels: None, except };
+        match &stage.written.condition {
+            Some(Condition::Labels(matcher)) => filter.labels = Some(axes.selection(matcher, stage.axes, findings)),
+            Some(Condition::Expression(node)) => {
+                let mut scope = Scope { axes: Some(axes), set: stage.axes, used: AxisSet::default() };
+                let pattern = resolver.engine.compile(node, &mut scope, resolver.files, findings);
+                if pattern.is_constant() {
+                    let text = if let Tree::Text(text) = &node.value { text.as_str() } else { "" };
+                    findings.push(
+                        Finding::new(node.span, "`where` is a text, not a condition", "no expression in here")
+                            .help(format!("write `where: \"{{{{ {text} }}}}\"`")),
+                    );
+                    return None;
+                }
+                let grid = Grid::new(scope.used, &axes.sizes)?;
+                let known = vec![None; grid.size];
+                filter.condition = Some(Compiled { node, pattern, used: scope.used, grid, known });
+            }
+            None => {}
+        }
+        Some(filter)
+    }
+
+    /// Nothing when the expression fails, which is reported.
+    fn keeps(&mut self, point: &[usize], resolver: &Resolver, findings: &mut Findings) -> Option<bool> {
+        let listed = self.labels.as_ref().is_none_or(|labels| labels.matches(point));
+        if !listed || self.except.iter().any(|except| except.matches(point)) {
+            return Some(false);
+        }
+        let Some(condition) = &mut self.condition else { return Some(true) };
+        let index = condition.grid.index(point);
+        if condition.known[index].is_none() {
+            condition.known[index] = condition.evaluate(point, resolver, findings);
+        }
+        condition.known[index]
+    }
+}
+
+impl Compiled<'_> {
+    fn evaluate(&self, point: &[usize], resolver: &Resolver, findings: &mut Findings) -> Option<bool> {
+        let scope = resolver.engine.scope(resolver.axes, self.used, point);
+        match self.pattern.evaluate(&scope) {
+            Ok(serde_json::Value::Bool(value)) => Some(value),
+            Ok(other) => {
+                let message = format!("`where` gives {other}, but a condition is true or false");
+                findings.push(
+                    Finding::new(self.node.span, message, "not a condition")
+                        .help("compare: `==`, `!=`, `<`, `in`, `is defined`"),
+                );
+                None
+            }
+            Err(Failure::Silent) => None,
+            Err(Failure::At(failed)) => {
+                findings.push(failed.finding(resolver.axes, point));
+                None
+            }
+        }
+    }
+}
+
+/// For every source of a stage, the combinations that it gathers: those of the axes that end here.
+fn gathers(graph: &Graph, number: usize, resolver: &Resolver) -> Vec<Option<Grid>> {
+    let stage = &graph.stages[number];
+    let sources = stage.needs.iter().flat_map(|need| &need.sources);
+    sources.map(|source| Grid::new(graph.stages[source.stage].axes.without(stage.axes), &resolver.axes.sizes)).collect()
+}
+
+/// The instances of `source` that agree with `point`, in axis order.
+fn instances_of(
+    source: &Taken,
+    tables: &[Option<Table>],
+    gather: &Option<Grid>,
+    point: &mut [usize],
+    mut each: impl FnMut(u32),
+) -> Option<()> {
+    let (table, gather) = (tables[source.stage].as_ref()?, gather.as_ref()?);
+    for index in 0..gather.size {
+        gather.point(index, point);
+        match table.instances[table.grid.index(point)] {
+            NONE => {}
+            instance => each(instance),
+        }
+    }
+    Some(())
+}
+
+/// Whether every port that must be filled is. Nothing when a needed stage is unknown.
+fn has_needs(stage: &Stage, tables: &[Option<Table>], gathers: &[Option<Grid>], point: &mut [usize]) -> Option<bool> {
+    let mut gathers = gathers.iter();
+    let mut filled = true;
+    for need in &stage.needs {
+        let mut some = false;
+        for (source, gather) in need.sources.iter().zip(gathers.by_ref()) {
+            instances_of(source, tables, gather, point, |_| some = true)?;
+        }
+        filled &= some || matches!(need.port.arity, Arity::Optional | Arity::OptionalMany);
+    }
+    Some(filled)
+}
+
+/// Appends the instances of a stage and checks its parameters.
+fn build(
+    graph: &Graph,
+    number: usize,
+    tables: &[Option<Table>],
+    resolver: &Resolver,
+    instances: &mut Vec<Instance>,
+    findings: &mut Findings,
+) {
+    let stage = &graph.stages[number];
+    let table = tables[number].as_ref();
+    // Of a stage with unknown axes, what does not depend on them is still checked.
+    let set = if stage.sound { stage.axes } else { resolver.axes.all() };
+    let Some(mut params) = Params::new(stage, set, resolver, findings) else { return };
+    let mut point = vec![0; resolver.axes.sizes.len()];
+    let Some(table) = table else {
+        if params.is_constant() {
+            params.at(&point, resolver, findings);
+        }
+        return;
+    };
+    let gathers = gathers(graph, number, resolver);
+    for index in (0..table.grid.size).filter(|&index| table.instances[index] != NONE) {
+        table.grid.point(index, &mut point);
+        let Some(value) = params.at(&point, resolver, findings).cloned() else { continue };
+        let axes = resolver.axes;
+        let labels: Vec<(String, String)> =
+            table.grid.axes().map(|axis| (axes[axis].name.clone(), axes[axis].labels[point[axis]].clone())).collect();
+        let needs = needs(stage, tables, &gathers, &mut point);
+        instances.push(Instance {
+            stage: number,
+            id: id(&stage.written.name.text, &labels),
+            labels,
+            params: value,
+            needs,
+        });
+    }
+}
+
+fn needs(stage: &Stage, tables: &[Option<Table>], gathers: &[Option<Grid>], point: &mut [usize]) -> Vec<Need> {
+    let mut gathers = gathers.iter();
+    let mut needs = Vec::with_capacity(stage.needs.len());
+    for need in &stage.needs {
+        let mut sources = Vec::new();
+        for (taken, gather) in need.sources.iter().zip(gathers.by_ref()) {
+            let artifacts = || taken.artifacts.iter().map(|&name| name.to_owned()).collect();
+            let each = |instance| sources.push(Source { instance: instance as usize, artifacts: artifacts() });
+            // Stages without a table have no instances that could need something.
+            instances_of(taken, tables, gather, point, each).unwrap_or_default();
+        }
+        if !sources.is_empty() {
+            needs.push(Need { port: need.port.name.to_owned(), sources });
+        }
+    }
+    needs
+}
+
+fn id(stage: &str, labels: &[(String, String)]) -> String {
+    let mut id = stage.to_owned();
+    for (number, (axis, label)) in labels.iter().enumerate() {
+        id.push(if number == 0 { '[' } else { ',' });
+        id.push_str(axis);
+        id.push('=');
+        id.push_str(label);
+    }
+    if !labels.is_empty() {
+        id.push(']');
+    }
+    id
+}

@@ -1,0 +1,464 @@
+//! Values with `{{ expression }}` in them: compiled once, checked for unknown names, evaluated per combination of the
+//! axes that they use. Expressions are minijinja's; they see axis values, labels and `vars`, and no files,
+//! environment or clock.
+
+use std::ops::Range;
+
+use minijinja::value::ValueKind;
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior};
+use serde_json::{Number, Value};
+
+use super::axes::Axes;
+use super::grid::AxisSet;
+use super::mistake::{Files, Finding, Findings, Span};
+use super::suggest;
+use super::yaml::{Node, Tree, Word};
+
+/// Steps that one expression may take.
+const FUEL: u64 = 100_000;
+
+/// What expressions are compiled and evaluated with.
+pub(super) struct Engine {
+    environment: Environment<'static>,
+    vars: Value,
+    vars_scope: minijinja::Value,
+}
+
+/// A value with expressions inside.
+pub(super) enum Pattern<'e> {
+    Constant(Value),
+    /// One whole expression: keeps its type.
+    Whole(Compiled<'e>),
+    /// Text around and between expressions.
+    Text(Vec<Part<'e>>),
+    List(Vec<Pattern<'e>>),
+    Map(Vec<(String, Pattern<'e>)>),
+    /// Already reported.
+    Broken,
+}
+
+pub(super) enum Part<'e> {
+    Literal(String),
+    Expression(Compiled<'e>),
+}
+
+pub(super) struct Compiled<'e> {
+    expression: Expression<'e, 'static>,
+    /// `dataset.source`, `vars.epochs`, `seed`: what it looks up.
+    names: Vec<String>,
+    span: Span,
+}
+
+/// The axes that a template may use, and those that it did use.
+pub(super) struct Scope<'a> {
+    pub axes: Option<&'a Axes>,
+    pub set: AxisSet,
+    pub used: AxisSet,
+}
+
+impl Engine {
+    /// `vars` are plain values.
+    pub fn new(vars: &[(Word, Node)], findings: &mut Findings) -> Self {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        // What these do makes no sense in an expression without statements.
+        environment.remove_global("debug");
+        environment.remove_global("namespace");
+        for (name, node) in vars {
+            if let Some(span) = first_template(node) {
+                let message = format!("`vars.{}` holds a template", name.text);
+                findings.push(
+                    Finding::new(span, message, "vars are plain values")
+                        .help("write the value out, or use the template where it is needed"),
+                );
+            }
+        }
+        let vars = Value::Object(vars.iter().map(|(name, node)| (name.text.clone(), plain(node))).collect());
+        Self { environment, vars_scope: minijinja::value::Serde(&vars).into(), vars }
+    }
+
+    pub fn compile(&self, node: &Node, scope: &mut Scope, files: &Files, findings: &mut Findings) -> Pattern<'_> {
+        match &node.value {
+            Tree::Broken => Pattern::Broken,
+            Tree::Text(text) if text.contains("{{") => self.compile_text(text, node.span, scope, files, findings),
+            Tree::List(items) => {
+                let items: Vec<_> = items.iter().map(|item| self.compile(item, scope, files, findings)).collect();
+                match items.iter().all(Pattern::is_constant) {
+                    true => {
+                        Pattern::Constant(Value::Array(items.into_iter().filter_map(Pattern::into_constant).collect()))
+                    }
+                    false => Pattern::List(items),
+                }
+            }
+            Tree::Map(entries) => {
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|(key, node)| (key.text.clone(), self.compile(node, scope, files, findings)))
+                    .collect();
+                match entries.iter().all(|(_, pattern)| pattern.is_constant()) {
+                    true => {
+                        let constant = |(name, pattern): (String, Pattern)| Some((name, pattern.into_constant()?));
+                        Pattern::Constant(Value::Object(entries.into_iter().filter_map(constant).collect()))
+                    }
+                    false => Pattern::Map(entries),
+                }
+            }
+            _ => Pattern::Constant(plain(node)),
+        }
+    }
+
+    fn compile_text(
+        &self,
+        text: &str,
+        span: Span,
+        scope: &mut Scope,
+        files: &Files,
+        findings: &mut Findings,
+    ) -> Pattern<'_> {
+        // Escapes and line folding change offsets: then the whole value is marked.
+        let base = files.slice(span).find(text).map(|at| span.start + at as u32);
+        let place = |range: &Range<usize>| match base {
+            Some(base) => Span { start: base + range.start as u32, end: base + range.end as u32, ..span },
+            None => span,
+        };
+        let segments = match segments(text) {
+            Ok(segments) => segments,
+            Err(open) => {
+                findings.push(
+                    Finding::new(place(&(open..open + 2)), "a template that never ends", "opened here")
+                        .help("close it with `}}`; to write two braces as text, use `{{ '{{' }}`"),
+                );
+                return Pattern::Broken;
+            }
+        };
+        let mut parts = Vec::new();
+        for segment in segments {
+            parts.push(match segment {
+                Segment::Literal(range) => Part::Literal(text[range].to_owned()),
+                Segment::Expression(range) => {
+                    match self.expression(&text[range.clone()], place(&range), scope, findings) {
+                        Some(compiled) => Part::Expression(compiled),
+                        None => return Pattern::Broken,
+                    }
+                }
+            });
+        }
+        parts.retain(|part| !matches!(part, Part::Literal(text) if text.is_empty()));
+        match (parts.len(), parts.pop()) {
+            (1, Some(Part::Expression(compiled))) => Pattern::Whole(compiled),
+            (_, Some(last)) => {
+                parts.push(last);
+                Pattern::Text(parts)
+            }
+            (_, None) => Pattern::Constant(Value::String(String::new())),
+        }
+    }
+
+    fn expression(&self, source: &str, span: Span, scope: &mut Scope, findings: &mut Findings) -> Option<Compiled<'_>> {
+        let expression = match self.environment.compile_expression_owned(source.to_owned()) {
+            Ok(expression) => expression,
+            Err(error) => {
+                let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+                findings.push(Finding::new(span, format!("not an expression: {detail}"), "in this template"));
+                return None;
+            }
+        };
+        let mut names: Vec<String> = expression.undeclared_variables(true).into_iter().collect();
+        names.sort();
+        let known = names.iter().all(|name| self.is_known(name, span, scope, findings));
+        known.then_some(Compiled { expression, names, span })
+    }
+
+    /// Whether `name` can be looked up at all; axes that it needs are added to those in use.
+    fn is_known(&self, name: &str, span: Span, scope: &mut Scope, findings: &mut Findings) -> bool {
+        let mut parts = name.split('.');
+        let (first, second) = (parts.next().unwrap_or(name), parts.next());
+        let axis = |name: &str| scope.axes.and_then(|axes| axes.get(name));
+        if let Some(axis) = axis(first).filter(|&axis| scope.set.contains(axis)) {
+            scope.used.insert(axis);
+            return true;
+        }
+        let mine = scope.axes.map(|axes| axes.listed(scope.set)).unwrap_or_default();
+        let finding = match (first, second) {
+            ("vars", None) | ("range" | "dict", _) => return true,
+            ("vars", Some(var)) => {
+                let vars = self.vars.as_object();
+                if vars.is_some_and(|vars| vars.contains_key(var)) {
+                    return true;
+                }
+                let help = suggest::help(var, "vars", vars.iter().flat_map(|vars| vars.keys()).map(String::as_str));
+                Finding::new(span, format!("there is no `vars.{var}`"), "undefined variable").help(help)
+            }
+            ("label", None) if scope.axes.is_some() => {
+                scope.used = scope.set;
+                return true;
+            }
+            ("label", Some(name)) if axis(name).is_some_and(|axis| scope.set.contains(axis)) => {
+                scope.used = axis(name).map_or(scope.used, |axis| scope.used.union(AxisSet::one(axis)));
+                return true;
+            }
+            _ if scope.axes.is_none() => {
+                Finding::new(span, format!("`{first}` is undefined here"), "undefined variable")
+                    .help("parameters of an axis can use `vars` only")
+            }
+            ("label", Some(name)) => {
+                Finding::new(span, format!("`label.{name}`: this stage has no axis `{name}`"), "undefined variable")
+                    .help(format!("its axes: {mine}"))
+            }
+            _ if axis(first).is_some() => {
+                Finding::new(span, format!("this stage has no axis `{first}`"), "not an axis of this stage")
+                    .help(format!("its axes: {mine}; add `{first}` to `over`, or need a stage that has it"))
+            }
+            _ => {
+                let axes =
+                    scope.axes.into_iter().flat_map(|axes| scope.set.iter().map(|axis| axes[axis].name.as_str()));
+                let names: Vec<&str> = axes.chain(["vars", "label"]).collect();
+                let quoted = format!("to mean the text, write `'{first}'`");
+                let help = format!("{}; {quoted}", suggest::help(first, "defined here", names.iter().copied()));
+                Finding::new(span, format!("`{first}` is undefined"), "undefined variable").help(help)
+            }
+        };
+        findings.push(finding);
+        false
+    }
+
+    /// What expressions see at `point`.
+    pub fn scope(&self, axes: &Axes, used: AxisSet, point: &[usize]) -> minijinja::Value {
+        let labels = used.iter().map(|axis| (axes[axis].name.as_str(), axes[axis].label_scope[point[axis]].clone()));
+        let labels = minijinja::Value::from_pairs(labels);
+        let values = used.iter().map(|axis| (axes[axis].name.as_str(), axes[axis].scope[point[axis]].clone()));
+        minijinja::Value::from_pairs(values.chain([("vars", self.vars_scope.clone()), ("label", labels)]))
+    }
+}
+
+/// The value of an axis label, whose templates see only `vars`.
+pub(super) fn with_vars(node: &Node, engine: &Engine, files: &Files, findings: &mut Findings) -> Value {
+    let mut scope = Scope { axes: None, set: AxisSet::default(), used: AxisSet::default() };
+    let pattern = engine.compile(node, &mut scope, files, findings);
+    let scope = minijinja::Value::from_pairs([("vars", engine.vars_scope.clone())]);
+    match pattern.evaluate(&scope) {
+        Ok(value) => value,
+        Err(Failure::Silent) => Value::Null,
+        Err(Failure::At(failed)) => {
+            findings.push(Finding::new(failed.span, failed.message, "in this template"));
+            Value::Null
+        }
+    }
+}
+
+/// Why a pattern has no value.
+pub(super) enum Failure<'p> {
+    /// It was reported when it was compiled.
+    Silent,
+    At(Failed<'p>),
+}
+
+pub(super) struct Failed<'p> {
+    pub span: Span,
+    message: String,
+    /// The names that the expression looks up, when one of them is undefined.
+    undefined: Option<&'p [String]>,
+}
+
+impl Failed<'_> {
+    /// The finding for the combination `point`, with what is undefined found again in the axis values.
+    pub fn finding(self, axes: &Axes, point: &[usize]) -> Finding {
+        let missing = self.undefined.into_iter().flatten().find_map(|name| missing(name, axes, point));
+        match missing {
+            Some((message, label, help)) => Finding::new(self.span, message, label).help(help),
+            None => Finding::new(self.span, self.message, "in this template"),
+        }
+    }
+}
+
+/// The first part of `name` that is not there: message, label and help.
+fn missing(name: &str, axes: &Axes, point: &[usize]) -> Option<(String, String, String)> {
+    let mut parts = name.split('.');
+    let first = parts.next()?;
+    let axis = &axes[axes.get(first)?];
+    let at = point[axes.get(first)?];
+    let mut value = &axis.values[at];
+    let mut path = first.to_owned();
+    for part in parts {
+        if let Some(inner) = value.get(part) {
+            value = inner;
+            path = format!("{path}.{part}");
+            continue;
+        }
+        let label = format!("with {first}={}", axis.labels[at]);
+        let help = match value.as_object() {
+            _ if part == "label" && path == first => format!("the label of an axis is `label.{first}`"),
+            Some(map) => format!(
+                "{}; to allow for its absence, write `{path}.{part} | default(...)` or `{path}.{part} is defined`",
+                suggest::help(part, &format!("`{path}` has"), map.keys().map(String::as_str))
+            ),
+            None => format!("`{path}` is {value}, which has no parts"),
+        };
+        return Some((format!("`{path}.{part}` is undefined"), label, help));
+    }
+    None
+}
+
+impl Pattern<'_> {
+    pub fn is_constant(&self) -> bool {
+        matches!(self, Self::Constant(_))
+    }
+
+    fn into_constant(self) -> Option<Value> {
+        match self {
+            Self::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub fn evaluate(&self, scope: &minijinja::Value) -> Result<Value, Failure<'_>> {
+        Ok(match self {
+            Self::Constant(value) => value.clone(),
+            Self::Whole(compiled) => {
+                let value = compiled.evaluate(scope)?;
+                json(&value).map_err(|message| compiled.failure(message, false))?
+            }
+            Self::Text(parts) => {
+                let mut text = String::new();
+                for part in parts {
+                    match part {
+                        Part::Literal(literal) => text.push_str(literal),
+                        Part::Expression(compiled) => {
+                            let value = compiled.evaluate(scope)?;
+                            match value.kind() {
+                                ValueKind::String | ValueKind::Number | ValueKind::Bool => {
+                                    text.push_str(&value.to_string())
+                                }
+                                kind => {
+                                    let message = format!("a {kind} cannot be part of a text");
+                                    return Err(compiled.failure(message, false));
+                                }
+                            }
+                        }
+                    }
+                }
+                Value::String(text)
+            }
+            Self::List(items) => Value::Array(items.iter().map(|item| item.evaluate(scope)).collect::<Result<_, _>>()?),
+            Self::Map(entries) => {
+                let entries = entries.iter().map(|(name, pattern)| Ok((name.clone(), pattern.evaluate(scope)?)));
+                Value::Object(entries.collect::<Result<_, _>>()?)
+            }
+            Self::Broken => return Err(Failure::Silent),
+        })
+    }
+}
+
+impl Compiled<'_> {
+    fn evaluate(&self, scope: &minijinja::Value) -> Result<minijinja::Value, Failure<'_>> {
+        match self.expression.eval(scope.clone()) {
+            Ok(value) if value.is_undefined() => Err(self.failure("undefined value".into(), true)),
+            Ok(value) => Ok(value),
+            Err(error) => {
+                let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+                let message = match error.kind() {
+                    ErrorKind::OutOfFuel => "the expression takes too long".to_owned(),
+                    _ => format!("the expression fails: {detail}"),
+                };
+                Err(self.failure(message, error.kind() == ErrorKind::UndefinedError))
+            }
+        }
+    }
+
+    fn failure(&self, message: String, undefined: bool) -> Failure<'_> {
+        Failure::At(Failed { span: self.span, message, undefined: undefined.then_some(self.names.as_slice()) })
+    }
+}
+
+enum Segment {
+    Literal(Range<usize>),
+    /// What stands between the braces.
+    Expression(Range<usize>),
+}
+
+/// Splits a text at its templates; the error is where one begins that never ends.
+fn segments(text: &str) -> Result<Vec<Segment>, usize> {
+    let mut segments = Vec::new();
+    let mut at = 0;
+    while let Some(open) = text[at..].find("{{").map(|found| at + found) {
+        let close = closing(&text[open + 2..]).ok_or(open)? + open + 2;
+        segments.push(Segment::Literal(at..open));
+        segments.push(Segment::Expression(open + 2..close));
+        at = close + 2;
+    }
+    segments.push(Segment::Literal(at..text.len()));
+    Ok(segments)
+}
+
+/// Where the `}}` stands that ends an expression: not inside of a string or of a map of the expression.
+fn closing(text: &str) -> Option<usize> {
+    let (mut quote, mut depth) = (None, 0usize);
+    let mut bytes = text.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match (quote, byte) {
+            (Some(_), b'\\') => drop(bytes.next()),
+            (Some(open), _) if byte == open => quote = None,
+            (Some(_), _) => {}
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (None, b'{') => depth += 1,
+            (None, b'}') if depth > 0 => depth -= 1,
+            (None, b'}') if text[at..].starts_with("}}") => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn first_template(node: &Node) -> Option<Span> {
+    match &node.value {
+        Tree::Text(text) => text.contains("{{").then_some(node.span),
+        Tree::List(items) => items.iter().find_map(first_template),
+        Tree::Map(entries) => entries.iter().find_map(|(_, node)| first_template(node)),
+        _ => None,
+    }
+}
+
+/// The value as written.
+fn plain(node: &Node) -> Value {
+    match &node.value {
+        Tree::Null | Tree::Broken => Value::Null,
+        Tree::Bool(value) => Value::Bool(*value),
+        Tree::Number(number) => Value::Number(number.clone()),
+        Tree::Text(text) => Value::String(text.clone()),
+        Tree::List(items) => Value::Array(items.iter().map(plain).collect()),
+        Tree::Map(entries) => {
+            Value::Object(entries.iter().map(|(key, node)| (key.text.clone(), plain(node))).collect())
+        }
+    }
+}
+
+fn json(value: &minijinja::Value) -> Result<Value, String> {
+    Ok(match value.kind() {
+        ValueKind::None => Value::Null,
+        ValueKind::Bool => Value::Bool(value.is_true()),
+        ValueKind::String => Value::String(value.as_str().unwrap_or_default().to_owned()),
+        ValueKind::Number if value.is_integer() => {
+            let number = u64::try_from(value.clone()).map(Number::from);
+            let number = number.or_else(|_| i64::try_from(value.clone()).map(Number::from));
+            Value::Number(number.map_err(|_| format!("the number {value} does not fit into 64 bits"))?)
+        }
+        ValueKind::Number => {
+            let number = f64::try_from(value.clone()).ok().and_then(Number::from_f64);
+            Value::Number(number.ok_or_else(|| format!("the result is {value}, which is not a finite number"))?)
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = value.try_iter().map_err(|error| error.to_string())?;
+            Value::Array(items.map(|item| json(&item)).collect::<Result<_, _>>()?)
+        }
+        ValueKind::Map => {
+            let keys = value.try_iter().map_err(|error| error.to_string())?;
+            let entries = keys.map(|key| {
+                let inner = value.get_item(&key).map_err(|error| error.to_string())?;
+                Ok::<_, String>((key.to_string(), json(&inner)?))
+            });
+            Value::Object(entries.collect::<Result<_, _>>()?)
+        }
+        kind => return Err(format!("a {kind} cannot be a parameter")),
+    })
+}
