@@ -74,7 +74,7 @@ const APPEAL: f32 = 0.3;
 const SHARPNESS: f32 = 5.0;
 const THRESHOLD: f32 = 1.0;
 /// Impressions per wanted interaction before a user is given up.
-const PATIENCE: usize = 100;
+const PATIENCE: usize = 400;
 /// Users' activity is log-normal with this deviation.
 const ACTIVITY: f64 = 0.7;
 
