@@ -101,7 +101,11 @@ impl Format {
 }
 
 fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT_LIMIT)].to_owned()
+    let mut end = text.len().min(TEXT_LIMIT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }
 
 /// A finite number, or why not.

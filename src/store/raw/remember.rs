@@ -17,9 +17,11 @@ use super::checksum::{Algorithm, Checksum};
 /// A file changed this recently may change again within the same time stamp, so it is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
 
+type Known = HashMap<(PathBuf, Algorithm), (Stat, Checksum)>;
+
 pub struct Remembered {
     log: PathBuf,
-    known: Mutex<Option<HashMap<(PathBuf, Algorithm), (Stat, Checksum)>>>,
+    known: Mutex<Option<Known>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Remembered {
         Ok(checksum)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<(PathBuf, Algorithm), (Stat, Checksum)>) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         act(known.get_or_insert_with(|| {
             fs::read_to_string(&self.log).unwrap_or_default().lines().filter_map(parse).collect()
