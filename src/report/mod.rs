@@ -1,1 +1,44 @@
-//! TODO(skeleton)
+//! Result tables: built once from plain scores and findings ([`build`]), then only spelled by templates
+//! ([`render`]). Knows nothing of how numbers were made, of files or of stages.
+
+mod build;
+mod escape;
+mod marks;
+mod render;
+mod table;
+#[cfg(test)]
+mod testing;
+
+pub use build::{Layout, Score, TableError, build};
+pub use marks::{Finding, Marks};
+pub use render::{Format, TemplateError, render};
+pub use table::{Cell, Column, Improvement, Mark, Row, Span, Table};
+
+use std::collections::BTreeMap;
+
+/// Labels of one source, as axis and label, in axis order.
+pub type Labels = Vec<(String, String)>;
+
+/// What is known of how a model was trained and chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub labels: Labels,
+    /// Its epoch was chosen on the very test set: an upper bound, no fair result.
+    pub chosen_on_test: bool,
+    /// Validation items were kept out of its test rankings, as training items always are.
+    pub masks_validation: bool,
+}
+
+fn label_of<'a>(labels: &'a Labels, axis: &str) -> Option<&'a str> {
+    labels.iter().find(|(name, _)| name == axis).map(|(_, label)| label.as_str())
+}
+
+/// Whether two sources agree on every axis that both have.
+fn agree(a: &Labels, b: &Labels) -> bool {
+    a.iter().all(|(axis, label)| label_of(b, axis).is_none_or(|other| other == label))
+}
+
+/// How a label is shown: by its title, or as it is.
+fn shown(titles: &BTreeMap<String, String>, label: &str) -> String {
+    titles.get(label).cloned().unwrap_or_else(|| label.to_owned())
+}

@@ -1,0 +1,477 @@
+//! From scores to the table: which label goes where, means over the averaged axis, standings, facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::table::{Cell, Column, Improvement, Row, Span, Table};
+use super::{Finding, Labels, Marks, Model, agree, label_of, marks, shown};
+
+/// One value of one metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    pub labels: Labels,
+    /// Measure and cut-off, such as `recall` and 20.
+    pub metric: String,
+    pub k: u32,
+    pub value: f64,
+}
+
+/// How the table is to look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// The axis of the rows.
+    pub rows: String,
+    /// Axes that group the columns, outermost first.
+    pub columns: Vec<String>,
+    /// The axis that is averaged.
+    pub over: Option<String>,
+    /// Measures and cut-offs with their titles, in order.
+    pub metrics: Vec<(String, u32, String)>,
+    /// Digits after the point.
+    pub digits: usize,
+    /// Whether values are shown times 100.
+    pub percent: bool,
+    /// Display names of labels and axes.
+    pub titles: BTreeMap<String, String>,
+    /// Rows that are the author's own; not empty: a line with their improvement is added.
+    pub ours: Vec<String>,
+    /// Rows they are compared with; empty: all others.
+    pub baselines: Vec<String>,
+    pub marks: Option<Marks>,
+    pub caption: String,
+    pub label: String,
+}
+
+/// The scores do not fit the layout.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TableError {
+    #[error("there is nothing to show: no scores came in")]
+    Empty,
+    #[error("the scores have the axis `{axis}`, which the table does not show: name it in `rows`, `columns` or `over`")]
+    UncoveredAxis { axis: String },
+    #[error("`{place}` names the axis `{axis}`, which the scores do not have; they have {known}")]
+    UnknownAxis { place: &'static str, axis: String, known: String },
+    #[error("the axis `{axis}` is named twice among `rows`, `columns` and `over`")]
+    RepeatedAxis { axis: String },
+    #[error("`{place}` names the row `{label}`, which no score has; there are {known}")]
+    UnknownRow { place: &'static str, label: String, known: String },
+    #[error("no score has the metric `{metric}`; there are {known}")]
+    UnknownMetric { metric: String, known: String },
+    #[error("two scores for the same cell: {cell}")]
+    Repeated { cell: String },
+    #[error("marks ask for `{test}` over `{unit}`, but the tests that came in are {known}")]
+    NoTest { test: String, unit: String, known: String },
+}
+
+/// Builds the table. Rows and column groups stand in the order in which their labels first occur in `scores`;
+/// `findings` and `models` may be empty.
+pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[Model]) -> Result<Table, TableError> {
+    check(layout, scores)?;
+    let values = collect(layout, scores)?;
+    let rows = axis_labels(scores, &layout.rows);
+    for (place, labels) in [("ours", &layout.ours), ("baselines", &layout.baselines)] {
+        if let Some(label) = labels.iter().find(|label| !rows.contains(label)) {
+            return Err(TableError::UnknownRow { place, label: label.clone(), known: listed(&rows) });
+        }
+    }
+    let columns = columns(layout, scores);
+    let expected = values.values().map(Vec::len).max().unwrap_or(0);
+    let mut rows: Vec<Row> = rows
+        .into_iter()
+        .map(|label| Row {
+            title: shown(&layout.titles, &label),
+            ours: layout.ours.contains(&label),
+            cells: columns.iter().map(|column| cell(layout, values.get(&key(&label, column)), expected)).collect(),
+            label,
+        })
+        .collect();
+    (0..columns.len()).for_each(|column| rank(&mut rows, column));
+    let mut facts = Vec::new();
+    let mut notes = missing_notes(layout, &rows, expected);
+    match &layout.over {
+        Some(axis) if expected > 1 => facts.push(format!("Mean ± standard deviation over {expected} {axis}s.")),
+        Some(axis) => facts.push(format!("A single {axis}.")),
+        None => {}
+    }
+    if layout.percent {
+        facts.push("Values in percent.".to_owned());
+    }
+    if let Some(marks) = &layout.marks {
+        let (fact, further) = marks::set(marks, findings, &layout.rows, &columns, &mut rows)?;
+        facts.push(fact);
+        notes.extend(further);
+    }
+    facts.extend(model_facts(layout, scores, models));
+    Ok(Table {
+        caption: layout.caption.clone(),
+        facts,
+        notes,
+        label: layout.label.clone(),
+        corner: shown(&layout.titles, &layout.rows),
+        row_axis: layout.rows.clone(),
+        column_axes: layout.columns.clone(),
+        header: header(&columns),
+        improvement: improvement(layout, &rows, columns.len()),
+        has_sd: rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.sd_text.is_empty()),
+        columns,
+        rows,
+    })
+}
+
+/// Every axis of the scores must have a place, every named axis must exist.
+fn check(layout: &Layout, scores: &[Score]) -> Result<(), TableError> {
+    let first = scores.first().ok_or(TableError::Empty)?;
+    let axes: Vec<&str> = first.labels.iter().map(|(axis, _)| axis.as_str()).collect();
+    let named = [("rows", &layout.rows)]
+        .into_iter()
+        .chain(layout.columns.iter().map(|axis| ("columns", axis)))
+        .chain(layout.over.iter().map(|axis| ("over", axis)));
+    let mut seen = BTreeSet::new();
+    for (place, axis) in named {
+        if !axes.contains(&axis.as_str()) {
+            let known = if axes.is_empty() { "none".to_owned() } else { listed(&axes) };
+            return Err(TableError::UnknownAxis { place, axis: axis.clone(), known });
+        }
+        if !seen.insert(axis.as_str()) {
+            return Err(TableError::RepeatedAxis { axis: axis.clone() });
+        }
+    }
+    for (axis, _) in scores.iter().flat_map(|score| &score.labels) {
+        if !seen.contains(axis.as_str()) {
+            return Err(TableError::UncoveredAxis { axis: axis.clone() });
+        }
+    }
+    for (metric, k, _) in &layout.metrics {
+        if !scores.iter().any(|score| score.metric == *metric && score.k == *k) {
+            let known = distinct(scores.iter().map(|score| format!("{}@{}", score.metric, score.k)));
+            return Err(TableError::UnknownMetric { metric: format!("{metric}@{k}"), known: listed(&known) });
+        }
+    }
+    Ok(())
+}
+
+/// A cell: row label, labels of the column group, metric, cut-off.
+type Key = (String, Labels, String, u32);
+
+fn key(row: &str, column: &Column) -> Key {
+    (row.to_owned(), column.labels.clone(), column.metric.clone(), column.k)
+}
+
+/// The values of every cell, in the order in which they came in.
+fn collect(layout: &Layout, scores: &[Score]) -> Result<BTreeMap<Key, Vec<f64>>, TableError> {
+    let mut seen = BTreeSet::new();
+    let mut values: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+    for score in scores {
+        if !seen.insert((&score.labels, &score.metric, score.k)) {
+            let labels: Vec<String> = score.labels.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
+            let cell = format!("{} of {}@{}", labels.join(","), score.metric, score.k);
+            return Err(TableError::Repeated { cell });
+        }
+        // Metrics without a user to average over are NaN: nothing that a mean should meet.
+        if !score.value.is_finite() {
+            continue;
+        }
+        let row = label_of(&score.labels, &layout.rows).unwrap_or_default().to_owned();
+        let key = (row, group(layout, score), score.metric.clone(), score.k);
+        values.entry(key).or_default().push(score.value);
+    }
+    Ok(values)
+}
+
+/// The labels of a score on the column axes.
+fn group(layout: &Layout, score: &Score) -> Labels {
+    let label = |axis: &String| (axis.clone(), label_of(&score.labels, axis).unwrap_or_default().to_owned());
+    layout.columns.iter().map(label).collect()
+}
+
+/// Column groups sorted by the first appearance of their labels, axis by axis, so that equal titles are neighbours.
+fn columns(layout: &Layout, scores: &[Score]) -> Vec<Column> {
+    let order: Vec<Vec<String>> = layout.columns.iter().map(|axis| axis_labels(scores, axis)).collect();
+    let place = |labels: &Labels| -> Vec<Option<usize>> {
+        labels.iter().zip(&order).map(|((_, label), order)| order.iter().position(|other| other == label)).collect()
+    };
+    let mut groups = distinct(scores.iter().map(|score| group(layout, score)));
+    groups.sort_by_key(place);
+    let column = |labels: &Labels, (metric, k, title): &(String, u32, String)| Column {
+        titles: labels
+            .iter()
+            .map(|(_, label)| shown(&layout.titles, label))
+            .chain([layout.titles.get(&format!("{metric}@{k}")).unwrap_or(title).clone()])
+            .collect(),
+        labels: labels.clone(),
+        metric: metric.clone(),
+        k: *k,
+    };
+    groups.iter().flat_map(|labels| layout.metrics.iter().map(|metric| column(labels, metric))).collect()
+}
+
+/// Titles of neighbouring columns joined while they and all titles above them are the same. Metrics stay apart.
+fn header(columns: &[Column]) -> Vec<Vec<Span>> {
+    let levels = columns.first().map_or(0, |column| column.titles.len());
+    let level = |level: usize| {
+        let mut spans: Vec<Span> = Vec::new();
+        for (index, column) in columns.iter().enumerate() {
+            let joined = index > 0
+                && level + 1 < levels
+                && columns[index - 1].titles[..=level] == column.titles[..=level]
+                && columns[index - 1].labels[..=level] == column.labels[..=level];
+            match spans.last_mut() {
+                Some(span) if joined => span.to = index + 1,
+                _ => spans.push(Span { title: column.titles[level].clone(), from: index + 1, to: index + 1 }),
+            }
+        }
+        spans
+    };
+    (0..levels).map(level).collect()
+}
+
+fn cell(layout: &Layout, values: Option<&Vec<f64>>, expected: usize) -> Cell {
+    let Some(values) = values else {
+        return Cell { missing: true, ..Cell::default() };
+    };
+    let moments = crate::stats::Moments::of(values);
+    let missing = moments.n < expected;
+    let scale = if layout.percent { 100.0 } else { 1.0 };
+    let spelled = |value: f64| format!("{:.*}", layout.digits, value * scale);
+    Cell {
+        missing,
+        text: if missing { String::new() } else { spelled(moments.mean) },
+        sd_text: moments.sd.filter(|_| !missing).map(spelled).unwrap_or_default(),
+        mean: Some(moments.mean),
+        sd: moments.sd,
+        n: moments.n,
+        ..Cell::default()
+    }
+}
+
+/// Marks the best and the second best value of a column; equal values share a place. A lone value is no best one, and of
+/// two the second is no news.
+fn rank(rows: &mut [Row], column: usize) {
+    let mean = |row: &Row| row.cells[column].mean.filter(|_| !row.cells[column].missing);
+    let mut means: Vec<f64> = rows.iter().filter_map(mean).collect();
+    if means.len() < 2 {
+        return;
+    }
+    let names_second = means.len() > 2;
+    means.sort_by(|a, b| b.total_cmp(a));
+    means.dedup();
+    for row in rows {
+        let mean = mean(row);
+        row.cells[column].best = mean.is_some() && mean == means.first().copied();
+        row.cells[column].second = names_second && mean.is_some() && mean == means.get(1).copied();
+    }
+}
+
+/// Gain of the best own row over the best baseline, where both are there.
+fn improvement(layout: &Layout, rows: &[Row], columns: usize) -> Option<Improvement> {
+    if layout.ours.is_empty() {
+        return None;
+    }
+    let is_baseline =
+        |row: &Row| if layout.baselines.is_empty() { !row.ours } else { layout.baselines.contains(&row.label) };
+    let best = |column: usize, member: &dyn Fn(&Row) -> bool| {
+        let cells = rows.iter().filter(|row| member(row)).map(|row| &row.cells[column]);
+        cells.filter(|cell| !cell.missing).filter_map(|cell| cell.mean).reduce(f64::max)
+    };
+    let gain = |column: usize| match (best(column, &|row| row.ours), best(column, &is_baseline)) {
+        (Some(ours), Some(theirs)) if theirs != 0.0 => format!("{:+.2}%", (ours - theirs) / theirs * 100.0),
+        _ => String::new(),
+    };
+    Some(Improvement { title: "Improvement".to_owned(), cells: (0..columns).map(gain).collect() })
+}
+
+fn missing_notes(layout: &Layout, rows: &[Row], expected: usize) -> Vec<String> {
+    let missing: Vec<&Cell> = rows.iter().flat_map(|row| &row.cells).filter(|cell| cell.missing).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let fewer = missing.iter().filter(|cell| cell.n > 0).count();
+    let mut note =
+        format!("Missing (—): {} of {} cells", missing.len(), rows.iter().map(|row| row.cells.len()).sum::<usize>());
+    if fewer > 0 {
+        let axis = layout.over.as_deref().unwrap_or("value");
+        note.push_str(&format!(", {fewer} of them with fewer than {expected} {axis}s"));
+    }
+    note.push('.');
+    vec![note]
+}
+
+/// The rules of masking and of model selection, as far as the models tell them.
+fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -> Vec<String> {
+    let shown_labels = distinct(scores.iter().map(|score| score.labels.clone()));
+    let models: Vec<&Model> =
+        models.iter().filter(|model| shown_labels.iter().any(|labels| agree(&model.labels, labels))).collect();
+    if models.is_empty() {
+        return vec!["Masking and model selection are not recorded.".to_owned()];
+    }
+    let name = |model: &&&Model| match label_of(&model.labels, &layout.rows) {
+        Some(label) => shown(&layout.titles, label),
+        None => model.labels.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join(" "),
+    };
+    let named = |member: &dyn Fn(&Model) -> bool| {
+        distinct(models.iter().filter(|model| member(model)).map(|model| name(&model)))
+    };
+    let all = |member: &dyn Fn(&Model) -> bool| models.iter().all(|model| member(model));
+    let mask = if all(&|model| model.masks_validation) {
+        "Ranked against all items but the user's training and validation items.".to_owned()
+    } else if all(&|model| !model.masks_validation) {
+        "Ranked against all items but the user's training items.".to_owned()
+    } else {
+        let without = named(&|model| !model.masks_validation).join(", ");
+        format!("Ranked against all items but the user's training and (not for {without}) validation items.")
+    };
+    let selection = if all(&|model| !model.chosen_on_test) {
+        "Models were chosen on validation data.".to_owned()
+    } else {
+        let oracles = named(&|model| model.chosen_on_test).join(", ");
+        format!("Caution: chosen on the test set itself, hence upper bounds and no fair results: {oracles}.")
+    };
+    vec![mask, selection]
+}
+
+/// The labels of an axis in the order of their first appearance.
+fn axis_labels(scores: &[Score], axis: &str) -> Vec<String> {
+    distinct(scores.iter().filter_map(|score| label_of(&score.labels, axis))).into_iter().map(str::to_owned).collect()
+}
+
+/// Distinct values in the order of their first appearance.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
+}
+
+fn listed(names: &[impl AsRef<str>]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Mark, Table};
+    use super::*;
+
+    fn cells<'t>(table: &'t Table, row: &str) -> &'t [Cell] {
+        &table.rows.iter().find(|other| other.label == row).unwrap().cells
+    }
+
+    #[test]
+    fn rows_and_columns_stand_in_the_order_of_first_appearance() {
+        let table = build(&layout(), &scores(), &[], &[]).unwrap();
+        assert_eq!(table.rows.iter().map(|row| row.title.as_str()).collect::<Vec<_>>(), ["RNS", "dns", "CNSDiff"]);
+        let titles: Vec<String> = table.columns.iter().map(|column| column.titles.join(" ")).collect();
+        assert_eq!(titles, ["Food ood Recall@20", "Food ood NDCG@20", "Food iid Recall@20", "Food iid NDCG@20"]);
+        let spans: Vec<(usize, usize)> = table.header[0].iter().map(|span| (span.from, span.to)).collect();
+        assert_eq!(spans, [(1, 4)]);
+        assert_eq!(table.header[1].len(), 2);
+        assert_eq!(table.header[2].len(), 4);
+        assert_eq!(table.facts[0], "Mean ± standard deviation over 3 seeds.");
+    }
+
+    #[test]
+    fn means_spreads_and_standings() {
+        let table = build(&layout(), &scores(), &[], &[]).unwrap();
+        let ours = &cells(&table, "cnsdiff")[0];
+        assert_eq!((ours.text.as_str(), ours.sd_text.as_str(), ours.n), ("0.0310", "0.0010", 3));
+        assert!(ours.best && !ours.second);
+        assert!(cells(&table, "dns")[0].second);
+        assert!(!cells(&table, "rns")[0].best && !cells(&table, "rns")[0].second);
+    }
+
+    #[test]
+    fn equal_values_share_the_first_place_and_the_next_is_second() {
+        let mut rows = rows_of(&[Some(0.3), Some(0.3), Some(0.2), Some(0.1), None]);
+        rank(&mut rows, 0);
+        let places: Vec<(bool, bool)> = rows.iter().map(|row| (row.cells[0].best, row.cells[0].second)).collect();
+        assert_eq!(places, [(true, false), (true, false), (false, true), (false, false), (false, false)]);
+        let mut lone = rows_of(&[Some(0.3), None]);
+        rank(&mut lone, 0);
+        assert!(!lone[0].cells[0].best);
+    }
+
+    #[test]
+    fn cells_with_fewer_seeds_are_missing_and_counted() {
+        let scores: Vec<Score> = scores()
+            .into_iter()
+            .filter(|score| {
+                label_of(&score.labels, "method") != Some("dns") || label_of(&score.labels, "seed") != Some("2")
+            })
+            .filter(|score| {
+                label_of(&score.labels, "method") != Some("rns") || label_of(&score.labels, "test") != Some("iid")
+            })
+            .collect();
+        let table = build(&layout(), &scores, &[], &[]).unwrap();
+        assert!(cells(&table, "dns").iter().all(|cell| cell.missing && cell.n == 2 && cell.text.is_empty()));
+        assert!(cells(&table, "rns")[2].missing && cells(&table, "rns")[2].n == 0);
+        assert_eq!(table.notes, ["Missing (—): 6 of 12 cells, 4 of them with fewer than 3 seeds."]);
+    }
+
+    #[test]
+    fn improvement_over_the_best_baseline() {
+        let table = build(&Layout { ours: vec!["cnsdiff".into()], ..layout() }, &scores(), &[], &[]).unwrap();
+        assert_eq!(table.improvement.unwrap().cells[0], "+55.00%");
+        let against = Layout { ours: vec!["cnsdiff".into()], baselines: vec!["rns".into()], ..layout() };
+        assert_eq!(build(&against, &scores(), &[], &[]).unwrap().improvement.unwrap().cells[0], "+210.00%");
+    }
+
+    #[test]
+    fn marks_stand_only_where_the_corrected_p_is_small() {
+        let marked = |findings: &[Finding]| {
+            let table = build(&Layout { marks: Some(marks()), ..layout() }, &scores(), findings, &[]).unwrap();
+            (cells(&table, "cnsdiff")[0].mark, table.facts[1].clone())
+        };
+        let strong = finding("dns", 0.02, Some(0.01));
+        let weak = finding("rns", 0.01, Some(0.9));
+        let (mark, fact) = marked(&[weak.clone(), strong.clone()]);
+        assert_eq!(mark, Some(Mark::Better));
+        assert_eq!(fact, "* better than the strongest baseline: paired t-test over users, Holm-corrected, p < 0.05.");
+        assert_eq!(marked(&[Finding { difference: -0.01, ..strong.clone() }]).0, Some(Mark::Worse));
+        // What counts is the strongest baseline, and p itself is not enough at the level.
+        assert_eq!(marked(&[Finding { p_adjusted: Some(0.01), ..weak }, finding("dns", 0.02, Some(0.05))]).0, None);
+        let (none, fact) = marked(&[finding("dns", 0.02, None)]);
+        assert_eq!(none, None);
+        assert!(fact.starts_with("No difference"), "{fact}");
+        assert_eq!(marked(&[Finding { metric: "ndcg".into(), ..strong }]).0, None);
+    }
+
+    #[test]
+    fn marks_of_a_test_that_nobody_made() {
+        let layout = Layout { marks: Some(Marks { unit: "seed".into(), ..marks() }), ..layout() };
+        let message = build(&layout, &scores(), &[finding("dns", 0.02, None)], &[]).unwrap_err().to_string();
+        assert!(message.contains("`paired_t` over `seed`") && message.contains("`paired_t` over `user`"), "{message}");
+    }
+
+    #[test]
+    fn selection_and_mask_are_stated() {
+        let model = |method: &str, chosen_on_test, masks_validation| Model {
+            labels: vec![("method".into(), method.into()), ("seed".into(), "1".into())],
+            chosen_on_test,
+            masks_validation,
+        };
+        let facts = |models: &[Model]| build(&layout(), &scores(), &[], models).unwrap().facts.join(" ");
+        assert!(facts(&[]).contains("not recorded"));
+        let fair = facts(&[model("rns", false, true), model("dns", false, true)]);
+        assert!(fair.contains("training and validation items") && fair.contains("chosen on validation data"), "{fair}");
+        let oracle =
+            facts(&[model("rns", false, false), model("cnsdiff", true, false), model("elsewhere", true, true)]);
+        assert!(oracle.contains("chosen on the test set itself") && oracle.contains(": CNSDiff."), "{oracle}");
+        assert!(oracle.contains("all items but the user's training items"), "{oracle}");
+    }
+
+    #[test]
+    fn axes_and_names_that_do_not_fit() {
+        let message = |layout: Layout| build(&layout, &scores(), &[], &[]).unwrap_err().to_string();
+        assert!(message(Layout { over: None, ..layout() }).contains("axis `seed`"));
+        assert!(message(Layout { rows: "model".into(), ..layout() }).contains("`rows` names the axis `model`"));
+        assert!(message(Layout { over: Some("method".into()), ..layout() }).contains("named twice"));
+        assert!(message(Layout { ours: vec!["cnsdif".into()], ..layout() }).contains("`cnsdiff`"));
+        let metrics = vec![("map".into(), 5, "MAP@5".into())];
+        assert!(message(Layout { metrics, ..layout() }).contains("`recall@20`"));
+        let twice = [scores(), scores()].concat();
+        assert!(matches!(build(&layout(), &twice, &[], &[]), Err(TableError::Repeated { .. })));
+        assert_eq!(build(&layout(), &[], &[], &[]), Err(TableError::Empty));
+    }
+}

@@ -1,0 +1,108 @@
+//! Significance marks: which own results differ from the strongest baseline, by tests that were made elsewhere.
+
+use std::collections::BTreeSet;
+
+use super::table::{Column, Mark, Row};
+use super::{Labels, TableError, label_of};
+
+/// One test of a reference against a baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Labels of the cell that it belongs to (without the compared axis).
+    pub labels: Labels,
+    /// The axis whose labels were compared.
+    pub axis: String,
+    /// `user` or `seed`.
+    pub unit: String,
+    /// Name of the test, and how captions spell it.
+    pub test: String,
+    pub test_title: String,
+    /// Measure and cut-off.
+    pub metric: String,
+    pub k: u32,
+    pub reference: String,
+    pub baseline: String,
+    pub mean_baseline: f64,
+    /// Reference minus baseline.
+    pub difference: f64,
+    /// After correction; absent where the test was impossible.
+    pub p_adjusted: Option<f64>,
+    /// `holm` or `none`.
+    pub correction: String,
+    pub note: String,
+}
+
+/// Which findings become marks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marks {
+    pub unit: String,
+    pub test: String,
+    pub alpha: f64,
+}
+
+/// Sets the marks of `rows`, and returns the fact that explains them and the notes that go with it. A mark stands only
+/// where the corrected p of the comparison with the strongest baseline (highest mean) is below alpha.
+pub(super) fn set(
+    marks: &Marks,
+    findings: &[Finding],
+    row_axis: &str,
+    columns: &[Column],
+    rows: &mut [Row],
+) -> Result<(String, Vec<String>), TableError> {
+    let chosen: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.unit == marks.unit && finding.test == marks.test).collect();
+    let Some(first) = chosen.first() else {
+        let known: BTreeSet<String> =
+            findings.iter().map(|finding| format!("`{}` over `{}`", finding.test, finding.unit)).collect();
+        return Err(TableError::NoTest {
+            test: marks.test.clone(),
+            unit: marks.unit.clone(),
+            known: known.into_iter().collect::<Vec<_>>().join(", "),
+        });
+    };
+    let mut used = BTreeSet::new();
+    for row in rows.iter_mut() {
+        for (column, cell) in columns.iter().zip(&mut row.cells).filter(|(_, cell)| !cell.missing) {
+            let mut labels = column.labels.clone();
+            labels.push((row_axis.to_owned(), row.label.clone()));
+            cell.mark = strongest(&chosen, &labels, column).and_then(|finding| mark(finding, marks.alpha));
+            used.extend(cell.mark.map(Mark::name));
+        }
+    }
+    let correction = if first.correction == "holm" { "Holm-corrected" } else { "uncorrected" };
+    let how = format!("{} over {}s, {correction}, p < {}", first.test_title, marks.unit, marks.alpha);
+    let fact = match (used.contains("better"), used.contains("worse")) {
+        (true, true) => format!("Better (*) and worse (°) than the strongest baseline: {how}."),
+        (true, false) => format!("* better than the strongest baseline: {how}."),
+        (false, true) => format!("° worse than the strongest baseline: {how}."),
+        (false, false) => format!("No difference to the strongest baseline is significant: {how}."),
+    };
+    let notes: BTreeSet<String> = chosen
+        .iter()
+        .filter(|finding| !finding.note.is_empty())
+        .map(|finding| format!("{} over {}s: {}.", finding.test_title, finding.unit, finding.note))
+        .collect();
+    Ok((fact, notes.into_iter().collect()))
+}
+
+/// The comparison of the cell with `labels`, if it is a reference, with its strongest baseline.
+fn strongest<'a>(findings: &[&'a Finding], labels: &Labels, column: &Column) -> Option<&'a Finding> {
+    findings
+        .iter()
+        .copied()
+        .filter(|finding| finding.metric == column.metric && finding.k == column.k)
+        .filter(|finding| label_of(labels, &finding.axis) == Some(&finding.reference))
+        .filter(|finding| finding.labels.iter().all(|(axis, label)| label_of(labels, axis) == Some(label)))
+        .reduce(|best, next| if next.mean_baseline > best.mean_baseline { next } else { best })
+}
+
+fn mark(finding: &Finding, alpha: f64) -> Option<Mark> {
+    finding.p_adjusted.filter(|&p| p < alpha)?;
+    if finding.difference > 0.0 {
+        Some(Mark::Better)
+    } else if finding.difference < 0.0 {
+        Some(Mark::Worse)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,106 @@
+//! The table as data: what every template gets to see, all decisions made and all numbers spelled.
+
+use serde::Serialize;
+
+use super::Labels;
+
+/// A table of results. Templates see exactly these fields.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Table {
+    /// The author's words; may be empty.
+    pub caption: String,
+    /// What a reader must know: what is averaged, tests, mask and selection rules. Whole sentences.
+    pub facts: Vec<String>,
+    /// Sentences that go under the table: what is missing, which tests were impossible.
+    pub notes: Vec<String>,
+    /// Reference label (LaTeX `\label`).
+    pub label: String,
+    /// Title of the column of row titles.
+    pub corner: String,
+    /// Name of the axis that the rows stand for.
+    pub row_axis: String,
+    /// Names of the axes that group the columns, outermost first.
+    pub column_axes: Vec<String>,
+    /// Titles over the columns, outermost level first; the last level are the metrics.
+    pub header: Vec<Vec<Span>>,
+    pub columns: Vec<Column>,
+    pub rows: Vec<Row>,
+    pub improvement: Option<Improvement>,
+    /// Whether any cell has a standard deviation.
+    pub has_sd: bool,
+}
+
+/// A title over neighbouring columns.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Span {
+    pub title: String,
+    /// First and last column, counted from 1.
+    pub from: usize,
+    pub to: usize,
+}
+
+/// A column: one metric for one combination of labels.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Column {
+    /// Titles of all levels of the header.
+    pub titles: Vec<String>,
+    /// Axis and label of the group.
+    pub labels: Labels,
+    /// Measure and cut-off, such as `recall` and 20.
+    pub metric: String,
+    pub k: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    pub label: String,
+    pub title: String,
+    /// The author's own, as told by the layout.
+    pub ours: bool,
+    pub cells: Vec<Cell>,
+}
+
+/// A number with its standing in the column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Cell {
+    /// No number, or fewer of them than in other cells: shown as a dash.
+    pub missing: bool,
+    /// As spelled, when not missing.
+    pub text: String,
+    /// Standard deviation as spelled; empty for single values.
+    pub sd_text: String,
+    /// Unrounded mean, present also where too few values make the cell missing.
+    pub mean: Option<f64>,
+    pub sd: Option<f64>,
+    /// How many values were averaged.
+    pub n: usize,
+    pub best: bool,
+    pub second: bool,
+    pub mark: Option<Mark>,
+}
+
+/// A significant difference to the strongest baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    Better,
+    Worse,
+}
+
+impl Mark {
+    /// As templates and artifacts name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+        }
+    }
+}
+
+/// The line with the gain of the best own row over the best baseline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Improvement {
+    pub title: String,
+    /// Per column, such as `+3.10%`; empty where one side is missing.
+    pub cells: Vec<String>,
+}
