@@ -4,6 +4,7 @@
 //! Notation of the formulas: `R` the user's relevant items, `l_1..l_K` the list, `hit_k = 1[l_k in R]`.
 
 mod evaluation;
+mod groups;
 mod hit_rate;
 mod map;
 mod micro_recall;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use evaluation::{Evaluation, evaluate};
+pub use groups::{Group, quantile_groups};
 pub use relevance::Relevance;
 
 /// A family of metrics, one for every cut-off `K`.

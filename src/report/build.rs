@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::{Cell, Column, Improvement, Row, Span, Table};
-use super::{Finding, Labels, Marks, Model, agree, label_of, marks, shown};
+use super::{Finding, Labels, Marks, Model, Selection, agree, label_of, marks, shown};
 
 /// One value of one metric.
 #[derive(Clone, Debug, PartialEq)]
@@ -319,13 +319,22 @@ fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -> Vec<Strin
         let without = named(&|model| !model.masks_validation).join(", ");
         format!("Ranked against all items but the user's training and (not for {without}) validation items.")
     };
-    let selection = if all(&|model| !model.chosen_on_test) {
-        "Models were chosen on validation data.".to_owned()
-    } else {
-        let oracles = named(&|model| model.chosen_on_test).join(", ");
-        format!("Caution: chosen on the test set itself, hence upper bounds and no fair results: {oracles}.")
-    };
-    vec![mask, selection]
+    let mut facts = vec![mask];
+    let by = |selection| named(&move |model: &Model| model.selection == selection);
+    let (validation, last, oracles) = (by(Selection::Validation), by(Selection::Last), by(Selection::TestOracle));
+    match (validation.is_empty(), last.is_empty()) {
+        (false, true) => facts.push("Epochs were chosen on validation data.".to_owned()),
+        (true, false) => facts.push("No epoch was chosen: models are those of the last one.".to_owned()),
+        (false, false) => {
+            facts.push(format!("Epochs were chosen on validation data, but for {}: the last.", last.join(", ")));
+        }
+        (true, true) => {}
+    }
+    if !oracles.is_empty() {
+        let oracles = oracles.join(", ");
+        facts.push(format!("Caution: epochs chosen on the test set, upper bounds and no fair results: {oracles}."));
+    }
+    facts
 }
 
 /// The labels of an axis in the order of their first appearance.
@@ -446,18 +455,22 @@ mod tests {
 
     #[test]
     fn selection_and_mask_are_stated() {
-        let model = |method: &str, chosen_on_test, masks_validation| Model {
+        let model = |method: &str, selection, masks_validation| Model {
             labels: vec![("method".into(), method.into()), ("seed".into(), "1".into())],
-            chosen_on_test,
+            selection,
             masks_validation,
         };
         let facts = |models: &[Model]| build(&layout(), &scores(), &[], models).unwrap().facts.join(" ");
         assert!(facts(&[]).contains("not recorded"));
-        let fair = facts(&[model("rns", false, true), model("dns", false, true)]);
-        assert!(fair.contains("training and validation items") && fair.contains("chosen on validation data"), "{fair}");
-        let oracle =
-            facts(&[model("rns", false, false), model("cnsdiff", true, false), model("elsewhere", true, true)]);
-        assert!(oracle.contains("chosen on the test set itself") && oracle.contains(": CNSDiff."), "{oracle}");
+        let (fair, test, last) = (Selection::Validation, Selection::TestOracle, Selection::Last);
+        let told = facts(&[model("rns", fair, true), model("dns", fair, true)]);
+        assert!(told.contains("training and validation items"), "{told}");
+        assert!(told.contains("chosen on validation data.") && !told.contains("Caution"), "{told}");
+        let told = facts(&[model("rns", fair, true), model("dns", last, true)]);
+        assert!(told.contains("but for dns: the last."), "{told}");
+        let oracle = facts(&[model("rns", fair, false), model("cnsdiff", test, false), model("elsewhere", test, true)]);
+        assert!(oracle.contains("Caution: epochs chosen on the test set"), "{oracle}");
+        assert!(oracle.contains("no fair results: CNSDiff."), "{oracle}");
         assert!(oracle.contains("all items but the user's training items"), "{oracle}");
     }
 

@@ -23,10 +23,20 @@ pub type Labels = Vec<(String, String)>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     pub labels: Labels,
-    /// Its epoch was chosen on the very test set: an upper bound, no fair result.
-    pub chosen_on_test: bool,
+    pub selection: Selection,
     /// Validation items were kept out of its test rankings, as training items always are.
     pub masks_validation: bool,
+}
+
+/// How the epoch of a model was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The best on validation data.
+    Validation,
+    /// The best on the very test set: an upper bound, no fair result.
+    TestOracle,
+    /// The last one.
+    Last,
 }
 
 fn label_of<'a>(labels: &'a Labels, axis: &str) -> Option<&'a str> {

@@ -2,6 +2,7 @@
 //! Knows nothing of metrics, users, seeds, files or stages: an observation is a difference of two numbers.
 
 mod bootstrap;
+mod comparison;
 mod effect;
 mod holm;
 mod moments;
@@ -9,6 +10,7 @@ mod paired_t;
 mod wilcoxon;
 
 pub use bootstrap::{MeanInterval, bootstrap_means};
+pub use comparison::Comparison;
 pub use effect::{cohen_dz, rank_biserial};
 pub use holm::holm;
 pub use moments::{Moments, t_interval};
