@@ -4,6 +4,7 @@
 mod bootstrap;
 mod comparison;
 mod effect;
+mod family;
 mod holm;
 mod moments;
 mod paired_t;
@@ -12,6 +13,7 @@ mod wilcoxon;
 pub use bootstrap::{MeanInterval, bootstrap_means};
 pub use comparison::Comparison;
 pub use effect::{cohen_dz, rank_biserial};
+pub use family::{Tested, test_family};
 pub use holm::holm;
 pub use moments::{Moments, t_interval};
 pub use paired_t::PairedT;

@@ -1,0 +1,37 @@
+//! Columns of artifacts as slices, with messages that name what is missing.
+
+use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow::datatypes::{Float64Type, UInt32Type};
+
+use crate::engine::stage::StageError;
+
+/// A column of `u32` without nulls.
+pub fn u32s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [u32], StageError> {
+    Ok(primitive::<UInt32Type>(batch, name)?.values())
+}
+
+/// A column of `f64`; nulls are NaN.
+pub fn f64s(batch: &RecordBatch, name: &str) -> Result<Vec<f64>, StageError> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Float64Type>());
+    let column = column.ok_or_else(|| wrong(name, "f64"))?;
+    Ok(column.iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+}
+
+/// A column of text without nulls.
+pub fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, StageError> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+    column.filter(|column| column.null_count() == 0).ok_or_else(|| wrong(name, "utf8"))
+}
+
+fn primitive<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a PrimitiveArray<T>, StageError> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<T>());
+    column.filter(|column| column.null_count() == 0).ok_or_else(|| wrong(name, &T::DATA_TYPE.to_string()))
+}
+
+fn wrong(name: &str, dtype: &str) -> StageError {
+    StageError::new(format!("an input has no column `{name}` of type {dtype} without nulls"))
+        .with_help("connect the port to the artifact that its documentation names")
+}

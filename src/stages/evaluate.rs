@@ -1,0 +1,309 @@
+//! `evaluate`: ranking metrics of recommendations on a test part, per user and aggregated.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::columns::{f64s, texts, u32s};
+use crate::engine::stage::{Context, Input, Stage, StageError, parse};
+use crate::metric::{self, Evaluation, Metric, Relevance, quantile_groups};
+use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
+use crate::store::parquet;
+
+pub struct Evaluate;
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Which test items count: those of the training distribution, or those of the shifted one.
+    pub set: TestSet,
+    /// Measures: `recall`, `precision`, `ndcg`, `hit_rate`, `mrr`, `map`, `micro_recall`.
+    #[serde(default = "default_metrics")]
+    pub metrics: Vec<String>,
+    /// Cut-offs.
+    #[serde(default = "default_k")]
+    pub k: Vec<usize>,
+    /// Also aggregates over groups of users.
+    #[serde(default)]
+    pub groups: Option<Groups>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TestSet {
+    Iid,
+    Ood,
+}
+
+impl TestSet {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Iid => "iid",
+            Self::Ood => "ood",
+        }
+    }
+}
+
+/// Groups of about equal size.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Groups {
+    pub by: GroupBy,
+    /// How many groups.
+    #[serde(default = "default_bins")]
+    pub bins: usize,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupBy {
+    /// The number of training interactions.
+    Activity,
+}
+
+fn default_metrics() -> Vec<String> {
+    vec!["recall".to_owned(), "ndcg".to_owned()]
+}
+
+fn default_k() -> Vec<usize> {
+    vec![10, 20]
+}
+
+fn default_bins() -> usize {
+    4
+}
+
+impl Stage for Evaluate {
+    type Params = Params;
+
+    const KIND: &'static str = "evaluate";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Ranking metrics of recommendations on a test part, per user and aggregated.";
+    const PORTS: &'static [Port] = &[
+        Port {
+            name: "split",
+            doc: "The split that the model was trained on.",
+            artifacts: &["test", "train"],
+            arity: Arity::One,
+        },
+        Port { name: "model", doc: "A trained model.", artifacts: &["recommendations"], arity: Arity::One },
+    ];
+    const OUTPUTS: &'static [Output] = &[
+        Output {
+            name: "per_user",
+            doc: "Every metric of every user with a test item, by metric and user.",
+            form: Form::Table(&[
+                Column { name: "metric", dtype: "utf8", doc: "Measure, such as `recall`." },
+                Column { name: "k", dtype: "u32", doc: "Cut-off." },
+                Column { name: "user", dtype: "u32", doc: "Dense user id of the split." },
+                Column { name: "value", dtype: "f64", doc: "Scaled so that the mean over users is the metric." },
+            ]),
+        },
+        Output {
+            name: "summary",
+            doc: "Every metric over all users, then over each group.",
+            form: Form::Table(&[
+                Column { name: "metric", dtype: "utf8", doc: "Measure, such as `recall`." },
+                Column { name: "k", dtype: "u32", doc: "Cut-off." },
+                Column { name: "group", dtype: "utf8", doc: "`all`, or `activity 3-7`: training interactions." },
+                Column { name: "value", dtype: "f64", doc: "The metric over the users of the group." },
+                Column { name: "users", dtype: "u32", doc: "How many they are." },
+            ]),
+        },
+    ];
+
+    fn check(params: &Params) -> Result<(), ParamError> {
+        metrics(params)?;
+        if params.groups.as_ref().is_some_and(|groups| groups.bins == 0) {
+            let path = vec!["groups".to_owned(), "bins".to_owned()];
+            return Err(ParamError { path, message: "must be at least 1".to_owned(), help: None });
+        }
+        Ok(())
+    }
+}
+
+/// All measures at all cut-offs, measure by measure.
+fn metrics(params: &Params) -> Result<Vec<Metric>, ParamError> {
+    let wrong = |key: &str, index: usize, message: String| ParamError {
+        path: vec![key.to_owned(), index.to_string()],
+        message,
+        help: None,
+    };
+    let empty = |key: &str| ParamError { path: vec![key.to_owned()], message: "is empty".to_owned(), help: None };
+    if params.metrics.is_empty() {
+        return Err(empty("metrics"));
+    }
+    if params.k.is_empty() {
+        return Err(empty("k"));
+    }
+    let mut metrics: Vec<Metric> = Vec::new();
+    for (m, name) in params.metrics.iter().enumerate() {
+        metric::measure(name).map_err(|error| wrong("metrics", m, error.to_string()))?;
+        for (n, &k) in params.k.iter().enumerate() {
+            let metric = Metric::new(name, k).map_err(|error| wrong("k", n, error.to_string()))?;
+            if u32::try_from(k).is_err() {
+                return Err(wrong("k", n, format!("{k} is too large")));
+            }
+            if metrics.contains(&metric) {
+                return Err(wrong("metrics", m, format!("{metric} is asked for twice")));
+            }
+            metrics.push(metric);
+        }
+    }
+    Ok(metrics)
+}
+
+pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
+    let params = parse::<Evaluate>(params)?;
+    let metrics = metrics(&params)?;
+    let split = context.input("split")?;
+    let test = parquet::read(split.artifact("test")?)?;
+    let train = parquet::read(split.artifact("train")?)?;
+    let recommendations = parquet::read(context.input("model")?.artifact("recommendations")?)?;
+    let lists = Lists::read(&recommendations)?;
+    let (train_users, train_items) = (u32s(&train, "user")?, u32s(&train, "item")?);
+    let relevance = relevance(&test, train_users, train_items, params.set)?;
+    if relevance.removed() > 0 {
+        context.log(format!("{} test items are in the user's training set: they do not count", relevance.removed()));
+    }
+    check_lists(&lists, &relevance, &metrics)?;
+    let evaluation = metric::evaluate(&metrics, &relevance, |user| lists.of(user));
+    let made_by = super::made_by::<Evaluate>();
+    parquet::write(&context.output("per_user"), &per_user(&metrics, &evaluation)?, &made_by)?;
+    let mut activity = vec![0u32; evaluation.users.last().map_or(0, |&last| last as usize + 1)];
+    for &user in train_users {
+        if let Some(count) = activity.get_mut(user as usize) {
+            *count += 1;
+        }
+    }
+    let activity: Vec<u32> = evaluation.users.iter().map(|&user| activity[user as usize]).collect();
+    let summary = summary(&metrics, &evaluation, params.groups.as_ref(), &activity)?;
+    parquet::write(&context.output("summary"), &summary, &made_by)?;
+    Ok(())
+}
+
+/// The items that count in the wanted part of the test set.
+fn relevance(
+    test: &RecordBatch,
+    train_users: &[u32],
+    train_items: &[u32],
+    set: TestSet,
+) -> Result<Relevance, StageError> {
+    let (users, items, sets) = (u32s(test, "user")?, u32s(test, "item")?, texts(test, "set")?);
+    let wanted = |row: &usize| sets.value(*row) == set.name();
+    let pairs: Vec<(u32, u32)> = (0..users.len()).filter(wanted).map(|row| (users[row], items[row])).collect();
+    let count = pairs.iter().map(|&(user, _)| user as usize + 1).max().unwrap_or(0);
+    let relevance = Relevance::new(count, pairs, train_users.iter().copied().zip(train_items.iter().copied()));
+    if relevance.users().next().is_none() {
+        let error = StageError::new(format!("no user has a test item in the set `{}`", set.name()));
+        return Err(error.with_help("choose another `set`, or a split that has this one"));
+    }
+    Ok(relevance)
+}
+
+/// Recommended items of every user, best first.
+struct Lists {
+    start: Vec<usize>,
+    item: Vec<u32>,
+}
+
+impl Lists {
+    /// From rows sorted by user and rank, ranks counted from 1.
+    fn read(batch: &RecordBatch) -> Result<Self, StageError> {
+        let (users, ranks, items) = (u32s(batch, "user")?, u32s(batch, "rank")?, u32s(batch, "item")?);
+        let mut start = vec![0];
+        for row in 0..users.len() {
+            let first = row == 0 || users[row - 1] != users[row];
+            let expected = if first { 1 } else { ranks[row - 1].saturating_add(1) };
+            if ranks[row] != expected || (row > 0 && users[row - 1] > users[row]) {
+                return Err(StageError::new(format!(
+                    "recommendations are not sorted by user and rank: row {row} has user {} and rank {}",
+                    users[row], ranks[row]
+                )));
+            }
+            while start.len() <= users[row] as usize {
+                start.push(row);
+            }
+        }
+        start.push(users.len());
+        Ok(Self { start, item: items.to_vec() })
+    }
+
+    fn of(&self, user: u32) -> &[u32] {
+        match self.start.get(user as usize..user as usize + 2) {
+            Some(&[from, to]) => &self.item[from..to],
+            _ => &[],
+        }
+    }
+
+    fn longest(&self) -> usize {
+        self.start.windows(2).map(|window| window[1] - window[0]).max().unwrap_or(0)
+    }
+}
+
+/// A list may be short because little was left to recommend, but not because less was asked for than is looked at.
+fn check_lists(lists: &Lists, relevance: &Relevance, metrics: &[Metric]) -> Result<(), StageError> {
+    let asked = metrics.iter().map(Metric::k).max().unwrap_or(0);
+    let longest = lists.longest();
+    if longest < asked {
+        let error = StageError::new(format!("a cut-off is {asked}, but no list has more than {longest} items"));
+        return Err(error.with_help(format!("set `top_k` of the train stage to at least {asked}, or lower `k`")));
+    }
+    if let Some(user) = relevance.users().find(|&user| lists.of(user).is_empty()) {
+        return Err(StageError::new(format!("user {user} has test items, but no recommendations")));
+    }
+    Ok(())
+}
+
+fn per_user(metrics: &[Metric], evaluation: &Evaluation) -> Result<RecordBatch, StageError> {
+    let users = evaluation.users.len();
+    let names = metrics.iter().flat_map(|metric| std::iter::repeat_n(metric.measure().name(), users));
+    let cutoffs = metrics.iter().flat_map(|metric| std::iter::repeat_n(metric.k() as u32, users));
+    let ids = metrics.iter().flat_map(|_| evaluation.users.iter().copied());
+    let values = (0..metrics.len()).flat_map(|m| evaluation.contributions(m));
+    let columns: [(&str, ArrayRef, bool); 4] = [
+        ("metric", Arc::new(StringArray::from_iter_values(names)), false),
+        ("k", Arc::new(UInt32Array::from_iter_values(cutoffs)), false),
+        ("user", Arc::new(UInt32Array::from_iter_values(ids)), false),
+        ("value", Arc::new(Float64Array::from_iter_values(values)), false),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+fn summary(
+    metrics: &[Metric],
+    evaluation: &Evaluation,
+    groups: Option<&Groups>,
+    activity: &[u32],
+) -> Result<RecordBatch, StageError> {
+    let mut rows: Vec<(Metric, String, f64, u32)> = Vec::new();
+    let all = evaluation.users.len() as u32;
+    rows.extend(metrics.iter().enumerate().map(|(m, &metric)| (metric, "all".to_owned(), evaluation.mean(m), all)));
+    for group in groups.map(|groups| quantile_groups(activity, groups.bins)).unwrap_or_default() {
+        let label = format!("activity {}-{}", group.low, group.high);
+        let member = |n: usize| group.contains(activity[n]);
+        let users = (0..activity.len()).filter(|&n| member(n)).count() as u32;
+        let row = |(m, &metric): (usize, &Metric)| (metric, label.clone(), evaluation.mean_where(m, member), users);
+        rows.extend(metrics.iter().enumerate().map(row));
+    }
+    let columns: [(&str, ArrayRef, bool); 5] = [
+        ("metric", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0.measure().name()))), false),
+        ("k", Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.0.k() as u32))), false),
+        ("group", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.1))), false),
+        ("value", Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2))), false),
+        ("users", Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.3))), false),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// The values over all users in an artifact `summary`, as measure, cut-off and value.
+pub fn read_summary(input: &Input) -> Result<Vec<(String, u32, f64)>, StageError> {
+    let batch = parquet::read(input.artifact("summary")?)?;
+    let (names, cutoffs, groups) = (texts(&batch, "metric")?, u32s(&batch, "k")?, texts(&batch, "group")?);
+    let values = f64s(&batch, "value")?;
+    let rows = (0..values.len()).filter(|&row| groups.value(row) == "all");
+    Ok(rows.map(|row| (names.value(row).to_owned(), cutoffs[row], values[row])).collect())
+}
