@@ -139,11 +139,8 @@ impl Stage for Compare {
         artifacts: &["per_user", "summary"],
         arity: Arity::Many,
     }];
-    const OUTPUTS: &'static [Output] = &[Output {
-        name: "tests",
-        doc: "One row per unit, test, metric and baseline.",
-        form: Form::Table(TESTS),
-    }];
+    const OUTPUTS: &'static [Output] =
+        &[Output { name: "tests", doc: "One row per unit, test, metric and baseline.", form: Form::Table(TESTS) }];
 
     fn check(params: &Params) -> Result<(), ParamError> {
         let wrong = |path: &[&str], message: String| ParamError {
@@ -263,8 +260,11 @@ fn check_axes(params: &Params, inputs: &[&Input]) -> Result<(), StageError> {
         })?;
         for (axis, name) in &input.labels {
             if *axis != params.axis && *axis != params.pair_by && label(first, axis) != Some(name) {
-                let error = StageError::new(format!("the scores differ in `{axis}`, which is neither compared nor paired"));
-                return Err(error.with_help(format!("do not collapse `{axis}` here: one comparison for each of its labels")));
+                let error =
+                    StageError::new(format!("the scores differ in `{axis}`, which is neither compared nor paired"));
+                return Err(
+                    error.with_help(format!("do not collapse `{axis}` here: one comparison for each of its labels"))
+                );
             }
         }
     }
@@ -301,7 +301,8 @@ fn read(input: &Input, params: &Params, wanted: &[Name]) -> Result<Run, StageErr
     for metric in wanted {
         if !summary.contains_key(metric) {
             let known: Vec<String> = summary.keys().map(|(name, k)| format!("`{name}@{k}`")).collect();
-            let message = format!("an evaluation has no metric `{}@{}`; it has {}", metric.0, metric.1, known.join(", "));
+            let message =
+                format!("an evaluation has no metric `{}@{}`; it has {}", metric.0, metric.1, known.join(", "));
             return Err(StageError::new(message).with_help("add it to the evaluate stage"));
         }
         let rows = (0..users.len()).filter(|&row| names.value(row) == metric.0 && cutoffs[row] == metric.1);
@@ -316,13 +317,7 @@ fn read(input: &Input, params: &Params, wanted: &[Name]) -> Result<Run, StageErr
 }
 
 /// The values of both competitors in the runs that both have, as pairs of the given unit.
-fn paired(
-    runs: &[Run],
-    reference: &str,
-    baseline: &str,
-    metric: &Name,
-    unit: &str,
-) -> Result<Paired, StageError> {
+fn paired(runs: &[Run], reference: &str, baseline: &str, metric: &Name, unit: &str) -> Result<Paired, StageError> {
     let of = |name: &str| runs.iter().filter(|run| run.competitor == name).collect::<Vec<_>>();
     let (references, others) = (of(reference), of(baseline));
     let lone = |run: &&&Run, others: &[&Run]| others.iter().all(|other| other.pair != run.pair);
@@ -376,7 +371,8 @@ impl Row<'_> {
         let smallest = self.tested.result.smallest_p;
         if smallest > alpha {
             let n = self.comparison.differences.len();
-            notes.push(format!("with n={n} the smallest possible p is {smallest}, so no difference can be significant"));
+            notes
+                .push(format!("with n={n} the smallest possible p is {smallest}, so no difference can be significant"));
         }
         if self.pair.unpaired > 0 {
             notes.push(format!("{} runs without a partner left out", self.pair.unpaired));
@@ -386,12 +382,7 @@ impl Row<'_> {
 }
 
 /// One interval of the mean difference per comparison.
-fn intervals(
-    params: &Params,
-    unit: &str,
-    comparisons: &[Comparison],
-    metrics: usize,
-) -> Vec<Option<(f64, f64)>> {
+fn intervals(params: &Params, unit: &str, comparisons: &[Comparison], metrics: usize) -> Vec<Option<(f64, f64)>> {
     let level = 1.0 - params.alpha;
     if unit == "seed" {
         return comparisons.iter().map(|comparison| stats::t_interval(&comparison.differences, level)).collect();
@@ -411,8 +402,7 @@ fn intervals(
 fn batch(params: &Params, rows: &[Row]) -> Result<RecordBatch, StageError> {
     let text = |of: &dyn Fn(&Row) -> String| Arc::new(StringArray::from_iter_values(rows.iter().map(of))) as ArrayRef;
     let count = |of: &dyn Fn(&Row) -> u32| Arc::new(UInt32Array::from_iter_values(rows.iter().map(of))) as ArrayRef;
-    let number =
-        |of: &dyn Fn(&Row) -> Option<f64>| Arc::new(rows.iter().map(of).collect::<Float64Array>()) as ArrayRef;
+    let number = |of: &dyn Fn(&Row) -> Option<f64>| Arc::new(rows.iter().map(of).collect::<Float64Array>()) as ArrayRef;
     let significant = |row: &Row| Some(row.tested.p_adjusted.is_some_and(|p| p < params.alpha));
     let columns: Vec<ArrayRef> = vec![
         text(&|row| row.unit.to_owned()),
@@ -443,3 +433,6 @@ fn batch(params: &Params, rows: &[Row]) -> Result<RecordBatch, StageError> {
     let named = TESTS.iter().zip(columns).map(|(column, array)| (column.name, array, column.dtype.ends_with('?')));
     Ok(RecordBatch::try_from_iter_with_nullable(named)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -307,3 +307,79 @@ pub fn read_summary(input: &Input) -> Result<Vec<(String, u32, f64)>, StageError
     let rows = (0..values.len()).filter(|&row| groups.value(row) == "all");
     Ok(rows.map(|row| (names.value(row).to_owned(), cutoffs[row], values[row])).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bench, input};
+    use super::*;
+    use serde_json::json;
+
+    fn ids(columns: &[(&str, &[u32])]) -> Vec<(String, ArrayRef, bool)> {
+        let array = |values: &[u32]| Arc::new(UInt32Array::from(values.to_vec())) as ArrayRef;
+        columns.iter().map(|(name, values)| ((*name).to_owned(), array(values), false)).collect()
+    }
+
+    /// Two users in the test: user 0 has 1 of 1 right, user 2 none of 3; user 1's only test item was trained on.
+    fn evaluate(params: Value, ranks: &[u32]) -> Result<(RecordBatch, RecordBatch), StageError> {
+        let bench = Bench::new();
+        let table = |columns| RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let train = table(ids(&[("user", &[0, 1, 2, 2]), ("item", &[0, 7, 0, 1])]));
+        let mut test = ids(&[("user", &[0, 1, 2, 2, 2, 0]), ("item", &[5, 7, 7, 8, 9, 6])]);
+        let sets = StringArray::from(vec!["ood", "ood", "ood", "ood", "ood", "iid"]);
+        test.push(("set".to_owned(), Arc::new(sets), false));
+        let lists = table(ids(&[("user", &[0, 0, 1, 2, 2]), ("rank", ranks), ("item", &[5, 6, 1, 2, 3])]));
+        let split = [("test", bench.put("test", &table(test))), ("train", bench.put("train", &train))];
+        let model = [("recommendations", bench.put("recommendations", &lists))];
+        let inputs = vec![input("split", &[], &split), input("model", &["seed=1"], &model)];
+        let out = bench.run::<Evaluate>(run, params, inputs, Vec::new(), "out")?;
+        Ok((parquet::read(&out.join("per_user.parquet"))?, parquet::read(&out.join("summary.parquet"))?))
+    }
+
+    const RANKS: &[u32] = &[1, 2, 1, 1, 2];
+
+    #[test]
+    fn values_per_user_and_over_users() {
+        let params =
+            json!({ "set": "ood", "metrics": ["recall", "micro_recall"], "k": [2], "groups": { "by": "activity" } });
+        let (per_user, summary) = evaluate(params, RANKS).unwrap();
+        assert_eq!(u32s(&per_user, "user").unwrap(), [0, 2, 0, 2]);
+        assert_eq!(f64s(&per_user, "value").unwrap(), [1.0, 0.0, 0.5, 0.0]);
+        assert_eq!(f64s(&summary, "value").unwrap(), [0.5, 0.25, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(texts(&summary, "group").unwrap().value(2), "activity 1-1");
+        assert_eq!(u32s(&summary, "users").unwrap(), [2, 2, 1, 1, 1, 1]);
+        for (batch, output) in [(&per_user, &Evaluate::OUTPUTS[0]), (&summary, &Evaluate::OUTPUTS[1])] {
+            let Form::Table(columns) = output.form else { panic!() };
+            let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+            assert_eq!(batch.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), names);
+        }
+    }
+
+    #[test]
+    fn only_the_wanted_set_counts() {
+        let (per_user, _) = evaluate(json!({ "set": "iid", "metrics": ["mrr"], "k": [2] }), RANKS).unwrap();
+        assert_eq!(f64s(&per_user, "value").unwrap(), [0.5]);
+    }
+
+    #[test]
+    fn lists_shorter_than_the_cutoff_are_refused() {
+        let error = evaluate(json!({ "set": "ood" }), RANKS).unwrap_err();
+        assert!(error.message.contains("no list has more than 2"), "{error}");
+        assert!(error.help.unwrap().contains("`top_k`"));
+        let error = evaluate(json!({ "set": "ood", "k": [1] }), &[2, 1, 1, 1, 2]).unwrap_err();
+        assert!(error.message.contains("not sorted"), "{error}");
+    }
+
+    #[test]
+    fn parameters_that_make_no_sense() {
+        for (params, at) in [
+            (json!({ "set": "ood", "metrics": ["ndgc"] }), "metrics.0"),
+            (json!({ "set": "ood", "k": [10, 0] }), "k.1"),
+            (json!({ "set": "ood", "k": [10, 10] }), "metrics.0"),
+            (json!({ "set": "ood", "k": [] }), "k"),
+            (json!({ "set": "ood", "groups": { "by": "activity", "bins": 0 } }), "groups.bins"),
+        ] {
+            let error = Evaluate::check(&parse::<Evaluate>(&params).unwrap()).unwrap_err();
+            assert_eq!(error.path.join("."), at);
+        }
+    }
+}

@@ -1,8 +1,12 @@
 //! Stage kinds: one file each, parameters and glue; no mathematics.
 
+mod columns;
+mod compare;
 mod concat;
+mod evaluate;
 mod ingest;
 mod literal;
+mod report;
 mod split;
 mod synthetic;
 mod tables;
@@ -21,6 +25,9 @@ pub fn registry() -> Registry {
         Kind::of::<ingest::Ingest>(Runner::InProcess(ingest::run)),
         Kind::of::<synthetic::Synthetic>(Runner::InProcess(synthetic::run)),
         Kind::of::<split::Split>(Runner::InProcess(split::run)),
+        Kind::of::<evaluate::Evaluate>(Runner::InProcess(evaluate::run)),
+        Kind::of::<compare::Compare>(Runner::InProcess(compare::run)),
+        Kind::of::<report::Report>(Runner::InProcess(report::run)),
         Kind::of::<literal::Literal>(Runner::InProcess(literal::run)),
         Kind::of::<concat::Concat>(Runner::InProcess(concat::run)),
     ])

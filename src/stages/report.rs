@@ -232,7 +232,8 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let layout = layout(&params, &scores)?;
     let table = report::build(&layout, &scores, &findings, &models(context)?)
         .map_err(|error| StageError::new(error.to_string()))?;
-    let mut templates = Format::ALL.into_iter().filter(|&format| params.templates.of(format).is_some()).zip(&context.job.files);
+    let mut templates =
+        Format::ALL.into_iter().filter(|&format| params.templates.of(format).is_some()).zip(&context.job.files);
     let mut own: Vec<(Format, String)> = Vec::new();
     templates.try_for_each(|(format, path)| read_template(path).map(|text| own.push((format, text))))?;
     let mut files = Vec::new();
@@ -381,3 +382,6 @@ fn cells(table: &Table) -> Result<RecordBatch, StageError> {
     let named = CELLS.iter().zip(columns).map(|(column, array)| (column.name, array, column.dtype.ends_with('?')));
     Ok(RecordBatch::try_from_iter_with_nullable(named)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,8 @@ mod tests {
         let wins = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let comparisons = [Comparison::of(&wins, &zeros), Comparison::of(&[], &[]), Comparison::of(&zeros, &wins)];
         let wilcoxon = paired_test("wilcoxon").unwrap();
-        let corrected: Vec<_> = test_family(wilcoxon, &comparisons, true).iter().map(|t| (t.p_adjusted, t.family)).collect();
+        let corrected: Vec<_> =
+            test_family(wilcoxon, &comparisons, true).iter().map(|t| (t.p_adjusted, t.family)).collect();
         assert_eq!(corrected, [(Some(0.0625), 2), (None, 2), (Some(0.0625), 2)]);
         assert_eq!(test_family(wilcoxon, &comparisons, false)[0].p_adjusted, Some(0.03125));
     }

@@ -1,0 +1,130 @@
+//! Tests of the table.
+
+use super::super::testing::*;
+use super::super::{Mark, Table};
+use super::*;
+
+fn cells<'t>(table: &'t Table, row: &str) -> &'t [Cell] {
+    &table.rows.iter().find(|other| other.label == row).unwrap().cells
+}
+
+#[test]
+fn rows_and_columns_stand_in_the_order_of_first_appearance() {
+    let table = build(&layout(), &scores(), &[], &[]).unwrap();
+    assert_eq!(table.rows.iter().map(|row| row.title.as_str()).collect::<Vec<_>>(), ["RNS", "dns", "CNSDiff"]);
+    let titles: Vec<String> = table.columns.iter().map(|column| column.titles.join(" ")).collect();
+    assert_eq!(titles, ["Food ood Recall@20", "Food ood NDCG@20", "Food iid Recall@20", "Food iid NDCG@20"]);
+    let spans: Vec<(usize, usize)> = table.header[0].iter().map(|span| (span.from, span.to)).collect();
+    assert_eq!(spans, [(1, 4)]);
+    assert_eq!(table.header[1].len(), 2);
+    assert_eq!(table.header[2].len(), 4);
+    assert_eq!(table.facts[0], "Mean ± standard deviation over 3 seeds.");
+}
+
+#[test]
+fn means_spreads_and_standings() {
+    let table = build(&layout(), &scores(), &[], &[]).unwrap();
+    let ours = &cells(&table, "cnsdiff")[0];
+    assert_eq!((ours.text.as_str(), ours.sd_text.as_str(), ours.n), ("0.0310", "0.0010", 3));
+    assert!(ours.best && !ours.second);
+    assert!(cells(&table, "dns")[0].second);
+    assert!(!cells(&table, "rns")[0].best && !cells(&table, "rns")[0].second);
+}
+
+#[test]
+fn equal_values_share_the_first_place_and_the_next_is_second() {
+    let mut rows = rows_of(&[Some(0.3), Some(0.3), Some(0.2), Some(0.1), None]);
+    rank(&mut rows, 0);
+    let places: Vec<(bool, bool)> = rows.iter().map(|row| (row.cells[0].best, row.cells[0].second)).collect();
+    assert_eq!(places, [(true, false), (true, false), (false, true), (false, false), (false, false)]);
+    let mut lone = rows_of(&[Some(0.3), None]);
+    rank(&mut lone, 0);
+    assert!(!lone[0].cells[0].best);
+}
+
+#[test]
+fn cells_with_fewer_seeds_are_missing_and_counted() {
+    let scores: Vec<Score> = scores()
+        .into_iter()
+        .filter(|score| {
+            label_of(&score.labels, "method") != Some("dns") || label_of(&score.labels, "seed") != Some("2")
+        })
+        .filter(|score| {
+            label_of(&score.labels, "method") != Some("rns") || label_of(&score.labels, "test") != Some("iid")
+        })
+        .collect();
+    let table = build(&layout(), &scores, &[], &[]).unwrap();
+    assert!(cells(&table, "dns").iter().all(|cell| cell.missing && cell.n == 2 && cell.text.is_empty()));
+    assert!(cells(&table, "rns")[2].missing && cells(&table, "rns")[2].n == 0);
+    assert_eq!(table.notes, ["Missing (—): 6 of 12 cells, 4 of them with fewer than 3 seeds."]);
+}
+
+#[test]
+fn improvement_over_the_best_baseline() {
+    let table = build(&Layout { ours: vec!["cnsdiff".into()], ..layout() }, &scores(), &[], &[]).unwrap();
+    assert_eq!(table.improvement.unwrap().cells[0], "+55.00%");
+    let against = Layout { ours: vec!["cnsdiff".into()], baselines: vec!["rns".into()], ..layout() };
+    assert_eq!(build(&against, &scores(), &[], &[]).unwrap().improvement.unwrap().cells[0], "+210.00%");
+}
+
+#[test]
+fn marks_stand_only_where_the_corrected_p_is_small() {
+    let marked = |findings: &[Finding]| {
+        let table = build(&Layout { marks: Some(marks()), ..layout() }, &scores(), findings, &[]).unwrap();
+        (cells(&table, "cnsdiff")[0].mark, table.facts[1].clone())
+    };
+    let strong = finding("dns", 0.02, Some(0.01));
+    let weak = finding("rns", 0.01, Some(0.9));
+    let (mark, fact) = marked(&[weak.clone(), strong.clone()]);
+    assert_eq!(mark, Some(Mark::Better));
+    assert_eq!(fact, "* better than the strongest baseline: paired t-test over users, Holm-corrected, p < 0.05.");
+    assert_eq!(marked(&[Finding { difference: -0.01, ..strong.clone() }]).0, Some(Mark::Worse));
+    // What counts is the strongest baseline, and p itself is not enough at the level.
+    assert_eq!(marked(&[Finding { p_adjusted: Some(0.01), ..weak }, finding("dns", 0.02, Some(0.05))]).0, None);
+    let (none, fact) = marked(&[finding("dns", 0.02, None)]);
+    assert_eq!(none, None);
+    assert!(fact.starts_with("No difference"), "{fact}");
+    assert_eq!(marked(&[Finding { metric: "ndcg".into(), ..strong }]).0, None);
+}
+
+#[test]
+fn marks_of_a_test_that_nobody_made() {
+    let layout = Layout { marks: Some(Marks { unit: "seed".into(), ..marks() }), ..layout() };
+    let message = build(&layout, &scores(), &[finding("dns", 0.02, None)], &[]).unwrap_err().to_string();
+    assert!(message.contains("`paired_t` over `seed`") && message.contains("`paired_t` over `user`"), "{message}");
+}
+
+#[test]
+fn selection_and_mask_are_stated() {
+    let model = |method: &str, selection, masks_validation| Model {
+        labels: vec![("method".into(), method.into()), ("seed".into(), "1".into())],
+        selection,
+        masks_validation,
+    };
+    let facts = |models: &[Model]| build(&layout(), &scores(), &[], models).unwrap().facts.join(" ");
+    assert!(facts(&[]).contains("not recorded"));
+    let (fair, test, last) = (Selection::Validation, Selection::TestOracle, Selection::Last);
+    let told = facts(&[model("rns", fair, true), model("dns", fair, true)]);
+    assert!(told.contains("training and validation items"), "{told}");
+    assert!(told.contains("chosen on validation data.") && !told.contains("Caution"), "{told}");
+    let told = facts(&[model("rns", fair, true), model("dns", last, true)]);
+    assert!(told.contains("but for dns: the last."), "{told}");
+    let oracle = facts(&[model("rns", fair, false), model("cnsdiff", test, false), model("elsewhere", test, true)]);
+    assert!(oracle.contains("Caution: epochs chosen on the test set"), "{oracle}");
+    assert!(oracle.contains("no fair results: CNSDiff."), "{oracle}");
+    assert!(oracle.contains("all items but the user's training items"), "{oracle}");
+}
+
+#[test]
+fn axes_and_names_that_do_not_fit() {
+    let message = |layout: Layout| build(&layout, &scores(), &[], &[]).unwrap_err().to_string();
+    assert!(message(Layout { over: None, ..layout() }).contains("axis `seed`"));
+    assert!(message(Layout { rows: "model".into(), ..layout() }).contains("`rows` names the axis `model`"));
+    assert!(message(Layout { over: Some("method".into()), ..layout() }).contains("named twice"));
+    assert!(message(Layout { ours: vec!["cnsdif".into()], ..layout() }).contains("`cnsdiff`"));
+    let metrics = vec![("map".into(), 5, "MAP@5".into())];
+    assert!(message(Layout { metrics, ..layout() }).contains("`recall@20`"));
+    let twice = [scores(), scores()].concat();
+    assert!(matches!(build(&layout(), &twice, &[], &[]), Err(TableError::Repeated { .. })));
+    assert_eq!(build(&layout(), &[], &[], &[]), Err(TableError::Empty));
+}

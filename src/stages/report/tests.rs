@@ -1,0 +1,111 @@
+//! Tests of `report` on made-up scores.
+
+use super::super::testing::{Bench, input};
+use super::*;
+use serde_json::json;
+
+fn source(bench: &Bench, method: &str, seed: u32, value: f64) -> Input {
+    let summary: [(&str, ArrayRef); 5] = [
+        ("metric", Arc::new(StringArray::from(vec!["recall", "ndcg", "recall"]))),
+        ("k", Arc::new(UInt32Array::from(vec![20; 3]))),
+        ("group", Arc::new(StringArray::from(vec!["all", "all", "activity 1-3"]))),
+        ("value", Arc::new(Float64Array::from(vec![value, value / 2.0, 0.9]))),
+        ("users", Arc::new(UInt32Array::from(vec![9, 9, 3]))),
+    ];
+    let path = bench.put(&format!("{method}{seed}"), &RecordBatch::try_from_iter(summary).unwrap());
+    let labels = ["dataset=food", &format!("method={method}"), &format!("seed={seed}")].map(str::to_owned);
+    input("scores", &labels.each_ref().map(String::as_str), &[("summary", path)])
+}
+
+fn sources(bench: &Bench) -> Vec<Input> {
+    let methods = [("rns", 0.02), ("dns_32", 0.03), ("cnsdiff", 0.04)];
+    let seeds = |(method, value): (&'static str, f64)| {
+        (1..=3).map(move |seed| source(bench, method, seed, value + 0.001 * f64::from(seed)))
+    };
+    methods.into_iter().flat_map(seeds).collect()
+}
+
+fn model(bench: &Bench, method: &str, rule: &str) -> Input {
+    let summary: [(&str, ArrayRef); 2] = [
+        ("name", Arc::new(StringArray::from(vec!["best_epoch", rule, "mask_valid"]))),
+        ("value", Arc::new(Float64Array::from(vec![7.0, 1.0, 1.0]))),
+    ];
+    let path = bench.put(&format!("m{method}"), &RecordBatch::try_from_iter(summary).unwrap());
+    input("models", &[&format!("method={method}")], &[("summary", path)])
+}
+
+fn params() -> Value {
+    json!({ "columns": ["dataset"], "over": "seed", "metrics": ["recall@20"], "ours": ["cnsdiff"], "file": "main" })
+}
+
+fn files(
+    bench: &Bench,
+    params: Value,
+    inputs: Vec<Input>,
+    raw: Vec<std::path::PathBuf>,
+) -> Result<BTreeMap<String, String>, StageError> {
+    let out = bench.run::<Report>(run, params, inputs, raw, "out")?;
+    let batch = parquet::read(&out.join("files.parquet"))?;
+    let (names, contents) = (texts(&batch, "name")?, texts(&batch, "text")?);
+    Ok((0..batch.num_rows()).map(|row| (names.value(row).to_owned(), contents.value(row).to_owned())).collect())
+}
+
+#[test]
+fn all_formats_of_one_table() {
+    let bench = Bench::new();
+    let files = files(&bench, params(), sources(&bench), Vec::new()).unwrap();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["main.csv", "main.md", "main.tex", "main.txt"]);
+    assert!(files["main.md"].contains("**0.0420** ± 0.0010"), "{}", files["main.md"]);
+    assert!(files["main.tex"].contains("dns\\_32 & \\underline{0.0320}"), "{}", files["main.tex"]);
+    assert!(files["main.txt"].contains("+31.25%"), "{}", files["main.txt"]);
+    let cells = parquet::read(
+        &bench.run::<Report>(run, params(), sources(&bench), Vec::new(), "again").unwrap().join("cells.parquet"),
+    )
+    .unwrap();
+    assert_eq!(cells.num_rows(), 3);
+    assert_eq!(texts(&cells, "column").unwrap().value(0), "dataset=food");
+    let names: Vec<&str> = CELLS.iter().map(|column| column.name).collect();
+    assert_eq!(cells.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), names);
+}
+
+#[test]
+fn models_chosen_on_the_test_set_are_in_every_caption() {
+    let bench = Bench::new();
+    let mut inputs = sources(&bench);
+    inputs.extend([model(&bench, "rns", "select_valid_iid"), model(&bench, "cnsdiff", "select_test_oracle")]);
+    let files = files(&bench, params(), inputs, Vec::new()).unwrap();
+    for name in ["main.md", "main.tex", "main.txt"] {
+        assert!(files[name].contains("Caution: epochs chosen on the test set"), "{}", files[name]);
+        assert!(files[name].contains("no fair results: cnsdiff."), "{}", files[name]);
+    }
+    let untold = vec![model(&bench, "rns", "epochs")];
+    let error = bench.run::<Report>(run, params(), [sources(&bench), untold].concat(), Vec::new(), "out").unwrap_err();
+    assert!(error.message.contains("how its epoch was chosen"), "{error}");
+}
+
+#[test]
+fn own_templates_are_raw_files() {
+    let bench = Bench::new();
+    let mut params = params();
+    params["templates"] = json!({ "tex": { "source": "own.tex" } });
+    params["formats"] = json!(["tex"]);
+    assert_eq!(Report::files(&parse::<Report>(&params).unwrap()).len(), 1);
+    let raw = vec![bench.raw("own.tex", "<% for row in rows %><< row.title >> <% endfor %>")];
+    assert_eq!(files(&bench, params, sources(&bench), raw).unwrap()["main.tex"], "rns dns\\_32 cnsdiff ");
+}
+
+#[test]
+fn axes_and_tests_that_are_not_there() {
+    let bench = Bench::new();
+    let message = |key: &str, value: Value| {
+        let mut params = params();
+        params[key] = value;
+        files(&bench, params, sources(&bench), Vec::new()).unwrap_err().to_string()
+    };
+    assert!(message("over", Value::Null).contains("axis `seed`"));
+    assert!(message("columns", json!(["data"])).contains("`columns` names the axis `data`"));
+    assert!(message("marks", json!({ "unit": "user" })).contains("port `tests`"));
+    assert!(message("file", json!("../x")).contains("plain file name"));
+    assert!(message("label", json!("tab}")).contains("label"));
+    assert!(message("metrics", json!(["ndgc@20"])).contains("`ndgc`"));
+}
