@@ -276,7 +276,7 @@ fn improvement(layout: &Layout, rows: &[Row], columns: usize) -> Option<Improvem
         (Some(ours), Some(theirs)) if theirs != 0.0 => format!("{:+.2}%", (ours - theirs) / theirs * 100.0),
         _ => String::new(),
     };
-    Some(Improvement { title: "Improvement".to_owned(), cells: (0..columns).map(gain).collect() })
+    Some(Improvement { title: "vs. best baseline".to_owned(), cells: (0..columns).map(gain).collect() })
 }
 
 fn missing_notes(layout: &Layout, rows: &[Row], expected: usize) -> Vec<String> {

@@ -80,7 +80,7 @@ pub(super) fn set(
     let notes: BTreeSet<String> = chosen
         .iter()
         .filter(|finding| !finding.note.is_empty())
-        .map(|finding| format!("{} over {}s: {}.", finding.test_title, finding.unit, finding.note))
+        .map(|finding| format!("By {} over {}s: {}.", finding.test_title, finding.unit, finding.note))
         .collect();
     Ok((fact, notes.into_iter().collect()))
 }

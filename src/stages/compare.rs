@@ -375,7 +375,7 @@ impl Row<'_> {
                 .push(format!("with n={n} the smallest possible p is {smallest}, so no difference can be significant"));
         }
         if self.pair.unpaired > 0 {
-            notes.push(format!("{} runs without a partner left out", self.pair.unpaired));
+            notes.push(format!("runs left out for want of a partner: {}", self.pair.unpaired));
         }
         notes.join("; ")
     }

@@ -90,7 +90,7 @@ fn a_lost_run_is_left_out_and_told() {
     let batch =
         compare(&bench, json!({ "reference": "cnsdiff", "unit": "seed", "tests": ["paired_t"] }), inputs).unwrap();
     assert_eq!(u32s(&batch, "n").unwrap(), [4, 5]);
-    assert_eq!(texts(&batch, "note").unwrap().value(0), "1 runs without a partner left out");
+    assert_eq!(texts(&batch, "note").unwrap().value(0), "runs left out for want of a partner: 1");
     assert_eq!(texts(&batch, "note").unwrap().value(1), "");
 }
 
