@@ -41,6 +41,14 @@ pub struct Layout {
     pub label: String,
 }
 
+impl Layout {
+    /// Whether own rows are compared with this one.
+    pub(super) fn is_baseline(&self, row: &str) -> bool {
+        let listed = |rows: &[String]| rows.iter().any(|label| label == row);
+        if self.baselines.is_empty() { !listed(&self.ours) } else { listed(&self.baselines) }
+    }
+}
+
 /// The scores do not fit the layout.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TableError {
@@ -96,7 +104,7 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
         facts.push("Values in percent.".to_owned());
     }
     if let Some(marks) = &layout.marks {
-        let (fact, further) = marks::set(marks, findings, &layout.rows, &columns, &mut rows)?;
+        let (fact, further) = marks::set(marks, findings, layout, &columns, &mut rows)?;
         facts.push(fact);
         notes.extend(further);
     }
@@ -266,16 +274,15 @@ fn improvement(layout: &Layout, rows: &[Row], columns: usize) -> Option<Improvem
     if layout.ours.is_empty() {
         return None;
     }
-    let is_baseline =
-        |row: &Row| if layout.baselines.is_empty() { !row.ours } else { layout.baselines.contains(&row.label) };
     let best = |column: usize, member: &dyn Fn(&Row) -> bool| {
         let cells = rows.iter().filter(|row| member(row)).map(|row| &row.cells[column]);
         cells.filter(|cell| !cell.missing).filter_map(|cell| cell.mean).reduce(f64::max)
     };
-    let gain = |column: usize| match (best(column, &|row| row.ours), best(column, &is_baseline)) {
-        (Some(ours), Some(theirs)) if theirs != 0.0 => format!("{:+.2}%", (ours - theirs) / theirs * 100.0),
-        _ => String::new(),
-    };
+    let gain =
+        |column: usize| match (best(column, &|row| row.ours), best(column, &|row| layout.is_baseline(&row.label))) {
+            (Some(ours), Some(theirs)) if theirs != 0.0 => format!("{:+.2}%", (ours - theirs) / theirs * 100.0),
+            _ => String::new(),
+        };
     Some(Improvement { title: "vs. best baseline".to_owned(), cells: (0..columns).map(gain).collect() })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::table::{Column, Mark, Row};
-use super::{Labels, TableError, label_of};
+use super::{Labels, Layout, TableError, label_of};
 
 /// One test of a reference against a baseline.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,11 +41,12 @@ pub struct Marks {
 }
 
 /// Sets the marks of `rows`, and returns the fact that explains them and the notes that go with it. A mark stands only
-/// where the corrected p of the comparison with the strongest baseline (highest mean) is below alpha.
+/// where the corrected p of the comparison with the strongest baseline (highest mean; own variants are none) is below
+/// alpha.
 pub(super) fn set(
     marks: &Marks,
     findings: &[Finding],
-    row_axis: &str,
+    layout: &Layout,
     columns: &[Column],
     rows: &mut [Row],
 ) -> Result<(String, Vec<String>), TableError> {
@@ -64,8 +65,8 @@ pub(super) fn set(
     for row in rows.iter_mut() {
         for (column, cell) in columns.iter().zip(&mut row.cells).filter(|(_, cell)| !cell.missing) {
             let mut labels = column.labels.clone();
-            labels.push((row_axis.to_owned(), row.label.clone()));
-            cell.mark = strongest(&chosen, &labels, column).and_then(|finding| mark(finding, marks.alpha));
+            labels.push((layout.rows.clone(), row.label.clone()));
+            cell.mark = strongest(&chosen, &labels, column, layout).and_then(|finding| mark(finding, marks.alpha));
             used.extend(cell.mark.map(Mark::name));
         }
     }
@@ -86,12 +87,13 @@ pub(super) fn set(
 }
 
 /// The comparison of the cell with `labels`, if it is a reference, with its strongest baseline.
-fn strongest<'a>(findings: &[&'a Finding], labels: &Labels, column: &Column) -> Option<&'a Finding> {
+fn strongest<'a>(findings: &[&'a Finding], labels: &Labels, column: &Column, layout: &Layout) -> Option<&'a Finding> {
     findings
         .iter()
         .copied()
         .filter(|finding| finding.metric == column.metric && finding.k == column.k)
         .filter(|finding| label_of(labels, &finding.axis) == Some(&finding.reference))
+        .filter(|finding| finding.axis != layout.rows || layout.is_baseline(&finding.baseline))
         .filter(|finding| finding.labels.iter().all(|(axis, label)| label_of(labels, axis) == Some(label)))
         .reduce(|best, next| if next.mean_baseline > best.mean_baseline { next } else { best })
 }

@@ -88,6 +88,18 @@ fn marks_stand_only_where_the_corrected_p_is_small() {
 }
 
 #[test]
+fn own_variants_are_no_baselines_of_marks() {
+    let findings = [finding("rns", 0.01, Some(0.01)), finding("dns", 0.02, Some(0.9))];
+    let marked = |ours: &[&str]| {
+        let ours = ours.iter().map(|label| (*label).to_owned()).collect();
+        let layout = Layout { marks: Some(marks()), ours, ..layout() };
+        cells(&build(&layout, &scores(), &findings, &[]).unwrap(), "cnsdiff")[0].mark
+    };
+    assert_eq!(marked(&["cnsdiff"]), None);
+    assert_eq!(marked(&["cnsdiff", "dns"]), Some(Mark::Better));
+}
+
+#[test]
 fn marks_of_a_test_that_nobody_made() {
     let layout = Layout { marks: Some(Marks { unit: "seed".into(), ..marks() }), ..layout() };
     let message = build(&layout, &scores(), &[finding("dns", 0.02, None)], &[]).unwrap_err().to_string();
