@@ -1,5 +1,7 @@
 //! Stage kinds: one file each, parameters and glue; no mathematics.
 
+#[cfg(test)]
+mod bench;
 mod columns;
 mod compare;
 mod concat;
