@@ -87,7 +87,9 @@ impl Axes {
                 let help = suggest::help(label, "its labels", axis.labels.iter().map(String::as_str));
                 findings.push(Finding::new(word.span, message, "unknown label").help(help));
             }
-            if unknown.is_empty() {
+            if labels.is_empty() {
+                findings.push(Finding::new(word.span, format!("`--only {name}=` keeps no label"), "labels are needed"));
+            } else if unknown.is_empty() {
                 axis.keep(|label| labels.iter().any(|kept| kept == label));
                 self.narrowed = true;
             }
@@ -97,7 +99,12 @@ impl Axes {
             let word = changes::word(&format!("--seeds {}", text.join(",")), files);
             let Some(axis) = self.find(&Word { text: "seed".into(), ..word }, findings) else { return };
             let axis = &mut self.axes[axis];
-            if axis.values.iter().any(|value| !value.is_number()) {
+            let repeated = seeds.iter().enumerate().find(|(at, seed)| seeds[..*at].contains(seed));
+            if let Some((_, seed)) = repeated {
+                findings.push(Finding::new(word.span, format!("`--seeds` names {seed} twice"), "each seed once"));
+            } else if seeds.is_empty() {
+                findings.push(Finding::new(word.span, "`--seeds` names no seed", "seeds are needed"));
+            } else if axis.values.iter().any(|value| !value.is_number()) {
                 let message = "`--seeds` needs an axis `seed` whose labels are numbers";
                 findings.push(Finding::new(word.span, message, "cannot replace the labels of `seed`"));
             } else {

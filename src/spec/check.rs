@@ -93,12 +93,16 @@ impl<'a> Checker<'a> {
 
     fn object(&mut self, schema: &'a Value, map: &'a Map<String, Value>) {
         let shape = self.shape(schema);
+        let missing: Vec<&str> = shape.required.iter().copied().filter(|&name| !map.contains_key(name)).collect();
+        // A misspelt key explains why the right one is missing.
+        let mut meant = Vec::new();
         for (name, value) in map {
             self.path.push(name.clone());
             match (shape.properties.iter().find_map(|properties| properties.get(name)), shape.others) {
                 (Some(schema), _) | (None, Some(schema)) => self.value(schema, value),
                 (None, None) if shape.closed => {
                     let names = shape.properties.iter().flat_map(|properties| properties.keys()).map(String::as_str);
+                    meant.extend(suggest::nearest(name, missing.iter().copied()));
                     let help = suggest::help(name, "valid here", names);
                     self.problems.push(Problem {
                         path: self.path.clone(),
@@ -112,7 +116,7 @@ impl<'a> Checker<'a> {
             }
             self.path.pop();
         }
-        for name in shape.required.iter().filter(|&&name| !map.contains_key(name)) {
+        for name in missing.iter().filter(|name| !meant.contains(name)) {
             let doc =
                 shape.properties.iter().find_map(|properties| properties.get(*name)?.get("description")?.as_str());
             self.problems.push(Problem {
@@ -185,7 +189,7 @@ impl<'a> Checker<'a> {
         }
         let given = value.as_str().unwrap_or_default();
         let help = suggest::help(given, "choices", names.iter().copied());
-        self.problem(format!("is {}", found(value)), "not one of the choices".into(), Some(help));
+        self.no_choice(found(value), help);
     }
 
     /// `oneOf` and `anyOf`: options, tagged enums, enums of names.
@@ -202,7 +206,7 @@ impl<'a> Checker<'a> {
                     Some(schema) => self.value(schema, value),
                     None => {
                         let help = suggest::help(key, "choices", names.iter().copied());
-                        self.problem(format!("is `{key}`"), "not one of the choices".into(), Some(help));
+                        self.no_choice(format!("`{key}`"), help);
                     }
                 }
                 return;
@@ -297,15 +301,25 @@ impl<'a> Checker<'a> {
         self.problem(format!("is {}", found(value)), format!("{expected} is needed"), help);
     }
 
+    fn no_choice(&mut self, found: String, help: String) {
+        let message = format!("{} is {found}, which is not one of the choices", self.subject());
+        let label = "not one of the choices".to_owned();
+        self.problems.push(Problem { path: self.path.clone(), message, label, help: Some(help), at_key: false });
+    }
+
     fn problem(&mut self, is: String, label: String, help: Option<String>) {
-        let item = self.path.last().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        let subject = match (self.path.as_slice(), item) {
-            ([], _) => "`with`".to_owned(),
-            ([.., list, index], true) => format!("item {index} of `{list}`"),
-            ([.., name], _) => format!("`{name}`"),
-        };
-        let message = format!("{subject} {is}, but {label}");
+        let message = format!("{} {is}, but {label}", self.subject());
         self.problems.push(Problem { path: self.path.clone(), message, label, help, at_key: false });
+    }
+
+    /// The value that is being looked at; people count from one.
+    fn subject(&self) -> String {
+        let index = self.path.last().and_then(|name| name.parse::<usize>().ok());
+        match (self.path.as_slice(), index) {
+            ([], _) => "`with`".to_owned(),
+            ([.., list, _], Some(index)) => format!("item {} of `{list}`", index + 1),
+            ([.., name], _) => format!("`{name}`"),
+        }
     }
 }
 

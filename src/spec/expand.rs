@@ -90,7 +90,8 @@ fn table(
             }
         }
     }
-    if !some && !resolver.axes.narrowed && findings.count() == before {
+    // An axis without labels was reported.
+    if !some && grid.size > 0 && !resolver.axes.narrowed && findings.count() == before {
         let (message, label) = match wanted {
             false => (
                 format!("stage `{}`: an impossible combination, no instance is left", name.text),

@@ -80,7 +80,7 @@ fn with_kind<'a>(written: &'a StageWritten, kinds: &HashMap<&str, &'a KindSpec>,
         }
         kind
     });
-    Stage { written, kind, needs: Vec::new(), axes: AxisSet::default(), sound: kind.is_some() }
+    Stage { written, kind, needs: Vec::new(), axes: AxisSet::default(), sound: false }
 }
 
 /// The needs of a stage in port order, and whether all of them are known.
@@ -91,7 +91,7 @@ fn needs<'a>(
     findings: &mut Findings,
 ) -> (Vec<Need<'a>>, bool) {
     let Some(kind) = stage.kind else { return (Vec::new(), false) };
-    let mut sound = true;
+    let mut sound = stage.written.sound;
     for need in &stage.written.needs {
         if !kind.ports.iter().any(|port| port.name == need.port.text) {
             sound = false;
@@ -105,7 +105,7 @@ fn needs<'a>(
         let written = stage.written.needs.iter().find(|need| need.port.text == port.name);
         let references = written.map(|need| need.sources.as_slice()).unwrap_or_default();
         let optional = matches!(port.arity, Arity::Optional | Arity::OptionalMany);
-        if let ([], false) = (references, optional) {
+        if let ([], false, true) = (references, optional, stage.written.sound) {
             sound = false;
             let message = format!("stage `{}`: nothing flows into the port `{}`", stage.written.name.text, port.name);
             let span = written.map_or(stage.written.name.span, |need| need.port.span);

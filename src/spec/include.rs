@@ -72,6 +72,12 @@ impl Loader<'_> {
             self.whole = false;
             return;
         };
+        if node.entries().is_none() {
+            let message = format!("a pipeline file is a map, not {}", node.describe());
+            self.findings.push(Finding::new(node.span, message, "`key: value` is needed here"));
+            self.whole = false;
+            return;
+        }
         self.open.push(path.to_owned());
         self.merge(node, from.is_none());
         self.open.pop();
@@ -130,7 +136,10 @@ impl Loader<'_> {
         };
         if let Some(at) = self.open.iter().position(|open| *open == path) {
             let cycle = [&self.open[at..], &[path]].concat().join(" -> ");
-            self.findings.push(fail(format!("files include each other in a cycle: {cycle}"), "closes the cycle"));
+            self.findings.push(
+                fail(format!("files include each other in a cycle: {cycle}"), "closes the cycle")
+                    .help("remove one of them; what both need goes into a third file"),
+            );
         } else if !self.done.contains(&path) {
             self.file(&path, Some(word.span));
         }

@@ -61,11 +61,13 @@ pub(super) struct Finding {
     pub help: Option<String>,
     /// Another place that matters, and why.
     pub also: Option<(Span, String)>,
+    /// Findings at one place with the same text here are one mistake; the message unless said otherwise.
+    pub same: Option<String>,
 }
 
 impl Finding {
     pub fn new(span: Span, message: impl Into<String>, label: impl Into<String>) -> Self {
-        Self { span, message: message.into(), label: label.into(), help: None, also: None }
+        Self { span, message: message.into(), label: label.into(), help: None, also: None, same: None }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -89,7 +91,7 @@ pub(super) struct Findings {
 
 impl Findings {
     pub fn push(&mut self, finding: Finding) {
-        if !self.seen.insert((finding.span, finding.message.clone())) {
+        if !self.seen.insert((finding.span, finding.same.clone().unwrap_or_else(|| finding.message.clone()))) {
             return;
         }
         match self.found.len() < SHOWN {

@@ -189,6 +189,8 @@ impl Place<'_> {
         };
         let mut finding = Finding { help: problem.help, ..Finding::new(span, message, problem.label) };
         if let Some(text) = template {
+            // One template, one mistake, whichever labels bring it to light.
+            finding.same = Some(finding.label.clone());
             let at = self.labels();
             if !at.is_empty() {
                 finding.label = format!("{} (with {at})", finding.label);

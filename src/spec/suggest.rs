@@ -6,13 +6,13 @@ const LISTED: usize = 16;
 /// The candidate that is most like `given`, if one is like it at all.
 pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = given.to_lowercase();
-    let scored = candidates.into_iter().filter(|name| !name.is_empty()).map(|name| {
+    let limit = (given.chars().count() / 3).max(1);
+    let alike = candidates.into_iter().filter_map(|name| {
         let edits = strsim::damerau_levenshtein(&lower, &name.to_lowercase());
-        let contained = lower.len() > 2 && (name.contains(&lower) || lower.contains(name) && name.len() > 2);
-        (if contained { edits.min(1) } else { edits }, name)
+        let contained = lower.len().min(name.len()) > 2 && (name.contains(&lower) || lower.contains(name));
+        (edits <= limit || contained).then_some((edits, name))
     });
-    let (edits, name) = scored.min_by_key(|&(edits, _)| edits)?;
-    (edits <= (given.chars().count() / 3).max(1)).then_some(name)
+    alike.min_by_key(|&(edits, _)| edits).map(|(_, name)| name)
 }
 
 /// `did you mean `x`? Stages: a, b, c`, with `title` such as `stages`.
@@ -44,6 +44,8 @@ mod tests {
         assert_eq!(nearest("epoch", names), Some("epochs"));
         assert_eq!(nearest("batchsize", names), Some("batch_size"));
         assert_eq!(nearest("lerning_rate", names), Some("learning_rate"));
+        assert_eq!(nearest("batch", names), Some("batch_size"));
+        assert_eq!(nearest("override", ["over", "overrides"]), Some("overrides"));
         assert_eq!(nearest("dropout", names), None);
         assert_eq!(help("x", "stages", []), "stages: none");
     }

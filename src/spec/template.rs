@@ -267,7 +267,10 @@ impl Failed<'_> {
         let missing = self.undefined.into_iter().flatten().find_map(|name| missing(name, axes, point));
         match missing {
             Some((message, label, help)) => Finding::new(self.span, message, label).help(help),
-            None => Finding::new(self.span, self.message, "in this template"),
+            None => Finding {
+                same: Some("in this template".into()),
+                ..Finding::new(self.span, self.message, "in this template")
+            },
         }
     }
 }

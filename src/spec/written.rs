@@ -23,6 +23,8 @@ pub(super) struct AxisWritten {
 
 pub(super) struct StageWritten {
     pub name: Word,
+    /// Whether its axes and needs could be read.
+    pub sound: bool,
     pub kind: Option<Word>,
     pub over: Vec<Word>,
     pub collapse: Vec<Word>,
@@ -93,17 +95,19 @@ fn axis(name: Word, node: Node, findings: &mut Findings) -> Option<AxisWritten> 
         return None;
     }
     let labels = match node.value {
-        Tree::Broken => return None,
+        Tree::Broken => Vec::new(),
         Tree::Map(entries) if !entries.is_empty() => entries,
         Tree::List(items) if !items.is_empty() => items.into_iter().filter_map(|item| label(item, findings)).collect(),
         _ => {
-            let message = format!("the axis `{}` is {}", name.text, node.describe());
+            let found = match node.value {
+                Tree::Map(_) | Tree::List(_) | Tree::Null => "has no labels".to_owned(),
+                _ => format!("is {}", node.describe()),
+            };
             findings.push(
-                Finding::new(node.span, message, "labels are needed here").help(
-                    "write a list of labels, `[a, b]`, or a map from label to parameters, `{a: {...}, b: {...}}`",
-                ),
+                Finding::new(node.span, format!("the axis `{}` {found}", name.text), "labels are needed here")
+                    .help("write labels, `[a, b]`, or labels with their parameters, `{a: {...}, b: {...}}`"),
             );
-            return None;
+            Vec::new()
         }
     };
     let mut axis = AxisWritten { name, labels };
@@ -151,8 +155,10 @@ fn stage(name: Word, node: Node, findings: &mut Findings) -> StageWritten {
         let finding = Finding::new(name.span, message, "this name");
         findings.push(finding.help("begin with a letter; then letters, digits, `_` and `-`"));
     }
+    let broken = matches!(node.value, Tree::Broken);
     let mut stage = StageWritten {
         name,
+        sound: !broken,
         kind: None,
         over: Vec::new(),
         collapse: Vec::new(),
@@ -162,8 +168,9 @@ fn stage(name: Word, node: Node, findings: &mut Findings) -> StageWritten {
         overrides: Vec::new(),
         with: None,
     };
-    let broken = matches!(node.value, Tree::Broken);
     for (key, node) in map(node, "a stage", findings) {
+        let (before, shapes) = (findings.count(), matches!(key.text.as_str(), "over" | "collapse" | "needs"));
+        stage.sound &= !(shapes && is_broken(&node));
         match key.text.as_str() {
             "kind" => stage.kind = text(node, "`kind`", findings),
             "over" => stage.over = texts(node, "`over`", findings),
@@ -179,6 +186,7 @@ fn stage(name: Word, node: Node, findings: &mut Findings) -> StageWritten {
             "title" | "doc" => drop(text(node, &format!("`{}`", key.text), findings)),
             _ => unknown_key(&key, keys::STAGE, "a stage", findings),
         }
+        stage.sound &= !shapes || findings.count() == before;
     }
     if stage.kind.is_none() && !broken {
         let message = format!("the stage `{}` has no kind", stage.name.text);
@@ -253,6 +261,15 @@ fn matcher(node: Node, what: &str, findings: &mut Findings) -> Matcher {
         axes.push((axis, labels));
     }
     Matcher { span, axes }
+}
+
+fn is_broken(node: &Node) -> bool {
+    match &node.value {
+        Tree::Broken => true,
+        Tree::List(items) => items.iter().any(is_broken),
+        Tree::Map(entries) => entries.iter().any(|(_, node)| is_broken(node)),
+        _ => false,
+    }
 }
 
 /// A single value counts as a list of one.

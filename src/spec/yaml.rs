@@ -73,9 +73,10 @@ pub(super) fn read(name: &str, bytes: &[u8], files: &mut Files, findings: &mut F
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
-            let file = files.add(name, &String::from_utf8_lossy(bytes));
-            let at = error.valid_up_to() as u32;
             let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+            let shown = if utf16 { "".into() } else { String::from_utf8_lossy(bytes) };
+            let file = files.add(name, &shown);
+            let at = error.valid_up_to() as u32;
             let what = if utf16 { "this file is UTF-16" } else { "this byte is not UTF-8" };
             findings.push(
                 Finding::new(Span { file, start: at, end: at + 3 }, "the file is not UTF-8 text", what)
@@ -94,9 +95,10 @@ pub(super) fn read(name: &str, bytes: &[u8], files: &mut Files, findings: &mut F
         let message = format!("the file has {} bytes; at most {BYTES} are read", text.len());
         return fail(Finding::new(top, message, "is this a pipeline?"));
     }
-    if text.trim().is_empty() {
+    let is_bare = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+    if text.lines().all(is_bare) {
         return fail(
-            Finding::new(top, "the file is empty", "nothing here")
+            Finding::new(top, "the file is empty", "nothing but comments here")
                 .help("a pipeline needs at least `pipeline:` and `stages:`; `cnsdiff-pipe init` writes a starter"),
         );
     }
@@ -126,6 +128,8 @@ struct Frame {
     /// Levels below it.
     height: usize,
     nodes: usize,
+    /// Whether a part of it was refused, so that nothing can be said of the whole.
+    broken: bool,
     items: Items,
 }
 
@@ -215,13 +219,17 @@ impl Reader<'_> {
     }
 
     fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Stop> {
-        if style == ScalarStyle::Plain && text == "<<" {
+        let merge = style == ScalarStyle::Plain && text == "<<";
+        if merge {
             let finding = Finding::new(span, "merge keys (`<<`) are not part of YAML 1.2", "a merge key");
             self.findings.push(finding.help("write the parameters out, or share them through `vars` or `overrides`"));
+        } else if text.is_empty() {
+            self.findings.push(Finding::new(span, "a key must be a text", "no key here"));
         }
-        let key = Word { text: text.to_owned(), span };
-        if let Some(Frame { items: Items::Map { key: pending, .. }, .. }) = self.stack.last_mut() {
-            *pending = Some(key);
+        // Keys that were refused are left empty, and go when the map is complete.
+        let text = if merge { String::new() } else { text.to_owned() };
+        if let Some(Frame { items: Items::Map { key, .. }, .. }) = self.stack.last_mut() {
+            *key = Some(Word { text, span });
         }
         Ok(())
     }
@@ -230,22 +238,26 @@ impl Reader<'_> {
         if self.stack.len() >= DEPTH {
             return self.stop(too_deep(span));
         }
-        self.stack.push(Frame { start: span.start, anchor, height: 0, nodes: 1, items });
+        self.stack.push(Frame { start: span.start, anchor, height: 0, nodes: 1, broken: false, items });
         Ok(())
     }
 
     fn close(&mut self, span: Span) -> Result<(), Stop> {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
-        let (value, last) = match frame.items {
+        let (mut value, last) = match frame.items {
             Items::List(items) => {
                 let last = items.last().map(|node| node.span.end);
                 (Tree::List(items), last)
             }
-            Items::Map { entries, .. } => {
+            Items::Map { mut entries, .. } => {
+                entries.retain(|(key, _)| !key.text.is_empty());
                 let last = entries.last().map(|(key, node)| node.span.end.max(key.span.end));
                 (Tree::Map(self.without_duplicates(entries)), last)
             }
         };
+        if frame.broken {
+            value = Tree::Broken;
+        }
         // Block collections end where their last value ends, not where the next token begins.
         let block = !self.text.get(..span.end as usize).is_some_and(|text| text.ends_with([']', '}']));
         let end = if block { last.unwrap_or(frame.start) } else { span.end };
@@ -307,6 +319,7 @@ impl Reader<'_> {
                         false => finding,
                     });
                     *key = Some(Word { text: String::new(), span });
+                    frame.broken = true;
                 }
             },
         }
@@ -315,7 +328,10 @@ impl Reader<'_> {
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Stop> {
         let Some(sized) = self.anchors.get(&anchor).cloned() else {
-            return self.stop(Finding::new(span, "an alias inside of the value that it names", "endless repetition"));
+            return self.stop(
+                Finding::new(span, "an alias inside of the value that it names", "endless repetition")
+                    .help("use the name only where its value has ended"),
+            );
         };
         self.copies += sized.nodes;
         if self.copies > COPIES {
