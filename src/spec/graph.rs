@@ -140,10 +140,15 @@ fn taken<'a>(
     findings: &mut Findings,
 ) -> Option<Taken<'a>> {
     let Some(&number) = by_name.get(reference.stage.as_str()) else {
-        let message = format!("there is no stage `{}`", reference.stage);
-        let help =
-            suggest::help(&reference.stage, "stages", stages.iter().map(|stage| stage.written.name.text.as_str()));
-        findings.push(Finding::new(reference.span, message, "unknown stage").help(help));
+        let finding = Finding::new(reference.span, format!("there is no stage `{}`", reference.stage), "unknown stage");
+        // Comparing with every name costs time in files with thousands of mistakes.
+        findings.push(match findings.is_full() {
+            true => finding,
+            false => {
+                let names = stages.iter().map(|stage| stage.written.name.text.as_str());
+                finding.help(suggest::help(&reference.stage, "stages", names))
+            }
+        });
         return None;
     };
     let kind = stages[number].kind?;

@@ -94,15 +94,20 @@ impl Findings {
         if !self.seen.insert((finding.span, finding.same.clone().unwrap_or_else(|| finding.message.clone()))) {
             return;
         }
-        match self.found.len() < SHOWN {
-            true => self.found.push(finding),
-            false => self.beyond += 1,
+        match self.is_full() {
+            true => self.beyond += 1,
+            false => self.found.push(finding),
         }
     }
 
     /// How many there are: a check that depends on an earlier one compares the counts.
     pub fn count(&self) -> usize {
         self.found.len() + self.beyond
+    }
+
+    /// Whether further ones are only counted: then it is not worth while to look for help.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= SHOWN
     }
 
     pub fn into_result(self, files: &Files) -> Result<(), Mistakes> {

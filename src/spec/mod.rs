@@ -15,10 +15,12 @@ mod params;
 pub mod pipeline;
 mod scalar;
 mod schema;
+mod segments;
 mod suggest;
 mod template;
 #[cfg(test)]
 mod tests;
+mod values;
 mod written;
 mod yaml;
 

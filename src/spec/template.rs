@@ -6,12 +6,14 @@ use std::ops::Range;
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior};
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use super::axes::Axes;
 use super::grid::AxisSet;
 use super::mistake::{Files, Finding, Findings, Span};
+use super::segments::{Segment, segments};
 use super::suggest;
+use super::values::{json, plain};
 use super::yaml::{Node, Tree, Word};
 
 /// Steps that one expression may take.
@@ -374,45 +376,6 @@ impl Compiled<'_> {
     }
 }
 
-enum Segment {
-    Literal(Range<usize>),
-    /// What stands between the braces.
-    Expression(Range<usize>),
-}
-
-/// Splits a text at its templates; the error is where one begins that never ends.
-fn segments(text: &str) -> Result<Vec<Segment>, usize> {
-    let mut segments = Vec::new();
-    let mut at = 0;
-    while let Some(open) = text[at..].find("{{").map(|found| at + found) {
-        let close = closing(&text[open + 2..]).ok_or(open)? + open + 2;
-        segments.push(Segment::Literal(at..open));
-        segments.push(Segment::Expression(open + 2..close));
-        at = close + 2;
-    }
-    segments.push(Segment::Literal(at..text.len()));
-    Ok(segments)
-}
-
-/// Where the `}}` stands that ends an expression: not inside of a string or of a map of the expression.
-fn closing(text: &str) -> Option<usize> {
-    let (mut quote, mut depth) = (None, 0usize);
-    let mut bytes = text.bytes().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        match (quote, byte) {
-            (Some(_), b'\\') => drop(bytes.next()),
-            (Some(open), _) if byte == open => quote = None,
-            (Some(_), _) => {}
-            (None, b'\'' | b'"') => quote = Some(byte),
-            (None, b'{') => depth += 1,
-            (None, b'}') if depth > 0 => depth -= 1,
-            (None, b'}') if text[at..].starts_with("}}") => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
 fn first_template(node: &Node) -> Option<Span> {
     match &node.value {
         Tree::Text(text) => text.contains("{{").then_some(node.span),
@@ -420,48 +383,4 @@ fn first_template(node: &Node) -> Option<Span> {
         Tree::Map(entries) => entries.iter().find_map(|(_, node)| first_template(node)),
         _ => None,
     }
-}
-
-/// The value as written.
-fn plain(node: &Node) -> Value {
-    match &node.value {
-        Tree::Null | Tree::Broken => Value::Null,
-        Tree::Bool(value) => Value::Bool(*value),
-        Tree::Number(number) => Value::Number(number.clone()),
-        Tree::Text(text) => Value::String(text.clone()),
-        Tree::List(items) => Value::Array(items.iter().map(plain).collect()),
-        Tree::Map(entries) => {
-            Value::Object(entries.iter().map(|(key, node)| (key.text.clone(), plain(node))).collect())
-        }
-    }
-}
-
-fn json(value: &minijinja::Value) -> Result<Value, String> {
-    Ok(match value.kind() {
-        ValueKind::None => Value::Null,
-        ValueKind::Bool => Value::Bool(value.is_true()),
-        ValueKind::String => Value::String(value.as_str().unwrap_or_default().to_owned()),
-        ValueKind::Number if value.is_integer() => {
-            let number = u64::try_from(value.clone()).map(Number::from);
-            let number = number.or_else(|_| i64::try_from(value.clone()).map(Number::from));
-            Value::Number(number.map_err(|_| format!("the number {value} does not fit into 64 bits"))?)
-        }
-        ValueKind::Number => {
-            let number = f64::try_from(value.clone()).ok().and_then(Number::from_f64);
-            Value::Number(number.ok_or_else(|| format!("the result is {value}, which is not a finite number"))?)
-        }
-        ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter().map_err(|error| error.to_string())?;
-            Value::Array(items.map(|item| json(&item)).collect::<Result<_, _>>()?)
-        }
-        ValueKind::Map => {
-            let keys = value.try_iter().map_err(|error| error.to_string())?;
-            let entries = keys.map(|key| {
-                let inner = value.get_item(&key).map_err(|error| error.to_string())?;
-                Ok::<_, String>((key.to_string(), json(&inner)?))
-            });
-            Value::Object(entries.collect::<Result<_, _>>()?)
-        }
-        kind => return Err(format!("a {kind} cannot be a parameter")),
-    })
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const PAPER: &str = r#"
+pub(super) const PAPER: &str = r#"
 pipeline: paper
 axes:
   dataset:

@@ -3,6 +3,7 @@
 mod expansion;
 mod kinds;
 mod properties;
+mod schema;
 mod values;
 
 use crate::spec;
