@@ -1,1 +1,55 @@
-//! TODO(skeleton)
+//! Backbones: what turns the trainable embedding tables into the vectors that are scored, and how tables are made and
+//! updated. Knows the graph and plain slices; nothing of losses or libtorch.
+//!
+//! Tables are row-major `[U + I, d]`, users first. To add a backbone: one file with an [`Encoder`], one variant of
+//! [`Backbone`].
+
+mod adam;
+mod init;
+mod lightgcn;
+mod mf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::Graph;
+
+pub use adam::{Adam, AdamParams};
+pub use init::xavier_tables;
+
+/// The model that maps tables to vectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Backbone {
+    /// Matrix factorisation: the tables themselves.
+    Mf {},
+    /// LightGCN (SIGIR 2020): the mean of the tables after 0 to `layers` propagations over the training graph.
+    Lightgcn {
+        /// Number of propagations `L`.
+        #[serde(default = "default_layers")]
+        layers: usize,
+    },
+}
+
+fn default_layers() -> usize {
+    2
+}
+
+/// A differentiable map from tables to encoded vectors of the same shape.
+pub trait Encoder: Send {
+    /// Writes the encoded vectors of `tables`.
+    fn encode(&mut self, tables: &[f32], encoded: &mut [f32]);
+
+    /// Writes the gradient with respect to the tables, given the one with respect to the encoded vectors.
+    fn pull_back(&mut self, encoded_gradient: &[f32], table_gradient: &mut [f32]);
+}
+
+impl Backbone {
+    /// The encoder over `graph` for vectors of width `dim`.
+    pub fn encoder(&self, graph: &Graph, dim: usize) -> Box<dyn Encoder> {
+        match self {
+            Self::Mf {} => Box::new(mf::Mf),
+            Self::Lightgcn { layers } => Box::new(lightgcn::LightGcn::new(graph, *layers, dim)),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Between plain rows and libtorch, and the fixed blocks of rows in which steps are computed.
+//!
+//! Blocks have a fixed size, run in parallel on rayon's threads with libtorch single-threaded in each, and are summed
+//! in order: the bits do not depend on the number of threads.
+
+use std::ops::Range;
+
+use tch::{Kind, Tensor};
+
+/// Rows per block.
+pub const BLOCK: usize = 256;
+
+/// The blocks of `rows` rows.
+pub fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(BLOCK).map(move |start| start..rows.min(start + BLOCK))
+}
+
+/// A matrix of rows of width `dim`.
+pub fn matrix<'a>(rows: impl Iterator<Item = &'a [f32]>, dim: usize) -> Tensor {
+    let flat: Vec<f32> = rows.flatten().copied().collect();
+    Tensor::from_slice(&flat).view([-1, dim as i64])
+}
+
+/// A tensor that shares the values of `tensor`, cut off from its history, of which gradients can be taken.
+pub fn leaf(tensor: &Tensor) -> Tensor {
+    tensor.detach().set_requires_grad(true)
+}
+
+/// The values of a tensor, row-major.
+pub fn values(tensor: &Tensor) -> Vec<f32> {
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.copy_data(&mut values, tensor.numel());
+    values
+}
+
+/// The gradient of a leaf after `backward`; zeros where the loss did not depend on it.
+pub fn gradient(leaf: &Tensor) -> Vec<f32> {
+    let gradient = leaf.grad();
+    if gradient.defined() { values(&gradient) } else { vec![0.0; leaf.numel()] }
+}
+
+/// Rows divided by their norm, where that is above `1e-12`.
+pub fn normalize(rows: &Tensor) -> Tensor {
+    rows / rows.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true).clamp_min(1e-12)
+}
+
+/// The inner product of each row of `a` with the same row of `b`.
+pub fn dots(a: &Tensor, b: &Tensor) -> Tensor {
+    (a * b).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float)
+}
