@@ -19,6 +19,5 @@ pub mod spec;
 pub mod stages;
 pub mod stats;
 pub mod store;
-#[cfg(feature = "torch")]
 pub mod train;
 pub mod ui;

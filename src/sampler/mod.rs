@@ -96,6 +96,11 @@ pub struct Learnt {
 pub trait Sampler: Send {
     fn step(&mut self, step: &Step) -> Result<Outcome, SamplerError>;
 
+    /// How many numbers it trains.
+    fn parameters(&self) -> usize {
+        0
+    }
+
     /// Everything that it has learnt, for a checkpoint.
     fn state(&self) -> Learnt {
         Learnt::default()

@@ -101,7 +101,7 @@ impl Cnsdiff {
     }
 
     fn plan(&self, step: &Step) -> Plan {
-        let trainable = self.params.generate && self.params.variant != Variant::AsReleased;
+        let trainable = self.parameters() > 0;
         Plan {
             rows: step.users.len(),
             dim: step.dim,
@@ -295,6 +295,11 @@ impl Sampler for Cnsdiff {
         }
         collect(&mut outcome, losses, plan.rows);
         Ok(outcome)
+    }
+
+    fn parameters(&self) -> usize {
+        let trainable = self.params.generate && self.params.variant != Variant::AsReleased;
+        if trainable { self.weights.len() } else { 0 }
     }
 
     fn state(&self) -> Learnt {
