@@ -88,7 +88,8 @@ mod tests {
         let mut values = [1.0f32];
         let (mut x, mut m, mut v) = (1.0f64, 0.0f64, 0.0f64);
         for step in 1..=3 {
-            adam.step(&mut values, &[2.0 * values[0]]);
+            let gradient = [2.0 * values[0]];
+            adam.step(&mut values, &gradient);
             let g = 2.0 * x;
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;

@@ -169,4 +169,21 @@ mod tests {
             }
         }
     }
+
+    /// Against the reference code's propagation (see tests/golden/README.md), to 1e-5 of the largest value.
+    #[test]
+    fn agrees_with_the_reference_code() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/cnsdiff.json")).unwrap();
+        let golden = &golden["lightgcn"];
+        let table = |name: &str| -> Vec<f32> {
+            serde_json::from_value::<Vec<Vec<f32>>>(golden[name].clone()).unwrap().concat()
+        };
+        let edges: Vec<(u32, u32)> = serde_json::from_value(golden["edges"].clone()).unwrap();
+        let encoded = encode(&graph(12, 18, &edges), 2, 8, &[table("user_emb"), table("item_emb")].concat());
+        let expected = [table("user_out"), table("item_out")].concat();
+        let scale = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        assert_eq!(encoded.len(), expected.len());
+        assert!(encoded.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-5 * scale));
+    }
 }

@@ -84,4 +84,23 @@ mod tests {
         assert_eq!(Regularisation::default().add(&[0.0; 2], 2, &[0], 1, &mut gradient), 0.0);
         assert_eq!(gradient, [0.0; 2]);
     }
+
+    /// Against the reference code's `frob` on the matrices of its BPR example, see tests/golden/README.md.
+    #[test]
+    fn agrees_with_the_reference_code() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/cnsdiff.json")).unwrap();
+        let weight = golden["l2_reg"]["reg"].as_f64().unwrap();
+        let reg = Regularisation { form: Form::Frob, weight };
+        let found: f64 = ["user", "pos", "neg"]
+            .into_iter()
+            .map(|name| {
+                let rows: Vec<Vec<f32>> = serde_json::from_value(golden["bpr"][name].clone()).unwrap();
+                let nodes: Vec<usize> = (0..rows.len()).collect();
+                reg.add(&rows.concat(), rows[0].len(), &nodes, 6, &mut vec![0.0; 6 * 64])
+            })
+            .sum();
+        let expected = golden["l2_reg"]["value"].as_f64().unwrap();
+        assert!((found / expected - 1.0).abs() < 1e-5, "{found} is not {expected}");
+    }
 }

@@ -27,9 +27,9 @@ impl Schedule {
         let beta: Vec<f64> = match kind {
             ScheduleKind::Linear => variance,
             ScheduleKind::LinearVar => (0..steps)
-                .map(|t| match t {
-                    0 => variance[0],
-                    _ => (1.0 - (1.0 - variance[t]) / (1.0 - variance[t - 1])).min(0.999),
+                .map(|t| {
+                    let signal_before = if t == 0 { 1.0 } else { 1.0 - variance[t - 1] };
+                    (1.0 - (1.0 - variance[t]) / signal_before).min(0.999)
                 })
                 .collect(),
         };
@@ -82,4 +82,55 @@ pub fn time_embedding(t: usize, width: usize) -> Vec<f32> {
     embedding.extend((0..half).map(|k| angle(k).sin()));
     embedding.resize(width, 0.0);
     embedding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_near(found: f64, expected: f64, tolerance: f64) {
+        assert!((found - expected).abs() <= tolerance * expected.abs().max(1e-30), "{found} is not {expected}");
+    }
+
+    #[test]
+    fn known_values_of_the_default() {
+        let schedule = Schedule::new(&ScheduleParams::default());
+        for (t, bar, deviation, log_variance, snr) in [
+            (0, 0.99999, 0.003_162_277_660, -11.604_105_703_0, 99_999.0),
+            (1, 0.999_885_263_158, 0.010_711_528_467, -11.604_105_703_0, 8_714.596_330),
+            (9, 0.999_047_368_421, 0.030_864_730_340, -9.279_683_106_1, 1_048.723_757),
+            (19, 0.998, 0.044_721_359_550, -9.215_952_040_0, 499.0),
+        ] {
+            assert_near(schedule.bar[t], bar, 1e-11);
+            assert_near(schedule.noised(t).1, deviation, 1e-9);
+            assert_near(schedule.posterior_log_variance[t], log_variance, 1e-10);
+            assert_near(schedule.snr(t), snr, 1e-8);
+        }
+        assert_eq!((schedule.mean_start[0], schedule.mean_state[0]), (1.0, 0.0));
+        assert_near(schedule.mean_start[1], 0.912_848_600_952, 1e-10);
+        assert_near(schedule.mean_state[9], 0.890_008_597_054, 1e-10);
+        assert_near(schedule.beta[1], 1.047_378_894_842e-4, 1e-9);
+        assert_near(schedule.mean_state[1..].iter().product(), 0.004_995_02, 1e-6);
+        let weights: Vec<f64> = (0..20).map(|t| schedule.snr_weight(t)).collect();
+        assert_near(weights[1], 91_284.403_7, 1e-9);
+        assert_near(weights[2], 4_159.241_4, 1e-8);
+        assert_near(weights[19], 27.631_2, 1e-6);
+        assert_near(weights[1..].iter().sum(), 99_500.0, 1e-9);
+    }
+
+    #[test]
+    fn linear_keeps_less_signal() {
+        let linear = Schedule::new(&ScheduleParams { kind: ScheduleKind::Linear, ..ScheduleParams::default() });
+        assert_near(linear.bar[9], 0.995_196_802_891, 1e-11);
+        assert_near(linear.bar[19], 0.980_087_170_458, 1e-11);
+    }
+
+    #[test]
+    fn embedding_of_one_step() {
+        let expected = [0.540_302_306, 0.999_95, 0.841_470_985, 0.009_999_833];
+        for (found, expected) in time_embedding(1, 4).into_iter().zip(expected) {
+            assert!((f64::from(found) - expected).abs() < 1e-7);
+        }
+        assert_eq!(time_embedding(3, 5)[4], 0.0);
+    }
 }

@@ -1,0 +1,200 @@
+//! Whole trainings on a small graph: the same bits for any number of threads and after an interruption, and what the
+//! parts promise of each other.
+
+use std::ops::ControlFlow;
+
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use super::{Config, Data, EpochEnd, Model, TrainError, Watch, fit};
+use crate::data::{Graph, Interactions};
+use crate::rng;
+
+const USERS: usize = 90;
+const ITEMS: usize = 60;
+
+/// Interactions with two tastes: users and items of equal parity.
+fn parts() -> (Graph, Interactions, Interactions) {
+    let mut rng = rng::stream(11, "test data", 0);
+    let mut parts = [const { Vec::new() }; 3];
+    for user in 0..USERS as u32 {
+        for item in (0..ITEMS as u32).filter(|item| item % 2 == user % 2) {
+            let draw = rng.random::<f64>();
+            let part = if draw < 0.5 || item == user % 2 { 0 } else { 1 + (draw < 0.75) as usize };
+            parts[part].push((user, item));
+        }
+    }
+    let [train, valid, test] = parts.map(|pairs| Interactions {
+        user: pairs.iter().map(|pair| pair.0).collect(),
+        item: pairs.iter().map(|pair| pair.1).collect(),
+        ..Interactions::default()
+    });
+    (Graph::with_size(USERS, ITEMS, &train), valid, test)
+}
+
+fn config(changes: Value) -> Config {
+    let mut value = json!({
+        "backbone": "lightgcn", "dim": 16, "batch_size": 600, "epochs": 4, "seed": 5, "top_k": 10,
+        "optimizer": { "lr": 0.01 },
+    });
+    value.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    serde_json::from_value(value).unwrap()
+}
+
+/// Keeps the last checkpoint, and stops after an epoch if told to.
+#[derive(Default)]
+struct Keep {
+    stop_after: Option<usize>,
+    checkpoint: Vec<u8>,
+}
+
+impl Watch for Keep {
+    fn epoch(&mut self, end: &EpochEnd, checkpoint: &dyn Fn() -> Vec<u8>) -> ControlFlow<()> {
+        self.checkpoint = checkpoint();
+        if self.stop_after == Some(end.done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+fn train_with(config: &Config, threads: usize, resume: Option<&[u8]>, keep: &mut Keep) -> Result<Model, TrainError> {
+    let (graph, valid, test) = parts();
+    let data = Data { train: &graph, valid: &valid, oracle: Some(&test) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let mut result = None;
+    let keep = std::sync::Mutex::new(keep);
+    pool.install(|| result = Some(fit(config, &data, resume, *keep.lock().unwrap())));
+    result.unwrap()
+}
+
+fn train(config: &Config) -> Model {
+    train_with(config, 2, None, &mut Keep::default()).unwrap()
+}
+
+/// The values of a measure over the epochs.
+fn curve(model: &Model, measure: &str) -> Vec<f64> {
+    model.curve.iter().filter(|point| point.measure == measure).map(|point| point.value).collect()
+}
+
+fn all_kinds() -> Vec<Config> {
+    [
+        json!({ "backbone": "mf" }),
+        json!({}),
+        json!({ "sampler": { "cnsdiff": { "variant": "as_released" } } }),
+        json!({ "sampler": { "cnsdiff": { "variant": "trained", "gen_warmup_epochs": 1, "condition": "user" } } }),
+        json!({ "sampler": { "cnsdiff": {
+            "variant": "trained_joint", "gen_warmup_epochs": 1, "space": "rms_normalised", "start": { "pick": "random" },
+        } } }),
+    ]
+    .map(config)
+    .into()
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    for config in all_kinds() {
+        let [one, four] = [1, 4].map(|threads| train_with(&config, threads, None, &mut Keep::default()).unwrap());
+        assert_eq!(one, four, "{config:?}");
+    }
+}
+
+#[test]
+fn an_interrupted_training_ends_the_same() {
+    for config in all_kinds() {
+        let whole = train(&config);
+        let mut keep = Keep { stop_after: Some(2), ..Keep::default() };
+        assert_eq!(train_with(&config, 2, None, &mut keep), Err(TrainError::Stopped { epoch: 2 }));
+        let resumed = train_with(&config, 1, Some(&keep.checkpoint), &mut Keep::default()).unwrap();
+        assert_eq!(resumed, whole, "{config:?}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_something_else_is_not_used() {
+    let mut keep = Keep { stop_after: Some(1), ..Keep::default() };
+    let _ = train_with(&config(json!({ "dim": 8 })), 1, None, &mut keep);
+    let fresh = train(&config(json!({})));
+    for resume in [&keep.checkpoint[..], b"torn"] {
+        assert_eq!(train_with(&config(json!({})), 1, Some(resume), &mut Keep::default()).unwrap(), fresh);
+    }
+}
+
+#[test]
+fn cnsdiff_with_everything_off_is_the_uniform_sampler() {
+    let plain = train(&config(json!({})));
+    let off = train(&config(json!({ "sampler": { "cnsdiff": { "generate": false, "cl_weight": 0.0 } } })));
+    assert_eq!(off, plain);
+}
+
+#[test]
+fn it_learns_and_recommends_what_is_new() {
+    let (graph, valid, _) = parts();
+    for backbone in ["mf", "lightgcn"] {
+        let model = train(&config(json!({
+            "backbone": backbone, "epochs": 30, "select": { "valid_iid": { "patience": 0 } },
+        })));
+        let loss = curve(&model, "bpr");
+        assert!(loss[29] < 0.5 * loss[0], "{backbone}: {loss:?}");
+        // Half of the items are of the user's taste.
+        assert!(curve(&model, "valid_recall@20")[29] > 0.8);
+        let valid = Graph::with_size(USERS, ITEMS, &valid);
+        for (user, list) in (0u32..).zip(&model.recommendations) {
+            assert!(list.iter().all(|one| !graph.contains(user, one.item) && !valid.contains(user, one.item)));
+        }
+    }
+}
+
+#[test]
+fn the_best_epoch_is_kept_and_patience_ends() {
+    // A rate so large that later epochs are worse.
+    let config = config(json!({
+        "backbone": "mf", "epochs": 60, "optimizer": { "lr": 0.3 },
+        "select": { "valid_iid": { "measure": "ndcg@20", "patience": 3 } },
+    }));
+    let model = train(&config);
+    let values = curve(&model, "valid_ndcg@20");
+    let best = values.iter().copied().fold(f64::MIN, f64::max);
+    assert_eq!(values[model.best_epoch - 1], best);
+    assert_eq!(model.epochs, model.best_epoch + 3);
+    let stopped = super::Config { epochs: model.best_epoch, ..config };
+    assert_eq!(train(&stopped).recommendations, model.recommendations);
+}
+
+#[test]
+fn the_oracle_is_used_only_when_asked_for() {
+    let model = train(&config(json!({ "select": "test_oracle" })));
+    assert_eq!(curve(&model, "oracle_ndcg@20").len(), 4);
+    assert!(curve(&model, "valid_ndcg@20").is_empty());
+    let (graph, valid, _) = parts();
+    let data = Data { train: &graph, valid: &valid, oracle: None };
+    let error = fit(&config(json!({ "select": "test_oracle" })), &data, None, &mut Keep::default()).unwrap_err();
+    assert_eq!(error, TrainError::NothingToSelectBy { rule: "test_oracle" });
+}
+
+#[test]
+fn generated_negatives_are_described_once_they_are_used() {
+    let trained = json!({ "sampler": { "cnsdiff": { "gen_warmup_epochs": 3 } } });
+    let model = train(&config(trained));
+    for measure in ["generated_cosine_positive", "generated_cosine_across", "generated_norm_ratio"] {
+        assert_eq!(curve(&model, measure).len(), 1, "{measure}");
+    }
+    assert_eq!(curve(&model, "diffusion").len(), 4);
+    // In the released form the denoiser's random start decides: one vector for all items, far from the positives.
+    let released = train(&config(json!({ "sampler": { "cnsdiff": { "variant": "as_released" } } })));
+    assert!(curve(&released, "generated_cosine_across")[0] > 0.9);
+    assert!(curve(&released, "generated_cosine_positive")[0].abs() < 0.2);
+}
+
+#[test]
+fn a_batch_larger_than_the_data_needs_the_short_batch() {
+    let whole = json!({ "batch_size": 100_000, "epochs": 1 });
+    assert_eq!(train(&config(whole.clone())).epochs, 1);
+    let dropped = super::Config { drop_last: true, ..config(whole) };
+    let error = train_with(&dropped, 1, None, &mut Keep::default()).unwrap_err();
+    assert!(matches!(error, TrainError::NoBatch { batch_size: 100_000, .. }));
+}
+
+#[test]
+fn divergence_is_told() {
+    let config = config(json!({ "backbone": "mf", "optimizer": { "lr": 1e30 } }));
+    let error = train_with(&config, 1, None, &mut Keep::default()).unwrap_err().to_string();
+    assert!(error.contains("diverged"), "{error}");
+}
