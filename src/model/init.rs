@@ -25,9 +25,8 @@ mod tests {
         let tables = xavier_tables(1, users, items, dim);
         let (user, item) = tables.split_at(users * dim);
         let largest = |table: &[f32]| table.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        let deviation = |table: &[f32]| {
-            (table.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / table.len() as f64).sqrt()
-        };
+        let deviation =
+            |table: &[f32]| (table.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / table.len() as f64).sqrt();
         for (table, bound) in [(user, 0.02712), (item, 0.02074)] {
             assert!((f64::from(largest(table)) - bound).abs() < 1e-5);
             assert!((deviation(table) / (bound / 3f64.sqrt()) - 1.0).abs() < 0.005);

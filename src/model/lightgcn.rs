@@ -46,15 +46,7 @@ impl LightGcn {
             }
             start.push(neighbour.len());
         }
-        Self {
-            layers,
-            dim,
-            start,
-            neighbour,
-            weight,
-            power: vec![0.0; nodes * dim],
-            next: vec![0.0; nodes * dim],
-        }
+        Self { layers, dim, start, neighbour, weight, power: vec![0.0; nodes * dim], next: vec![0.0; nodes * dim] }
     }
 
     /// `out = P x`.
@@ -161,8 +153,9 @@ mod tests {
     #[test]
     fn the_operator_is_symmetric() {
         let graph = graph(3, 4, &[(0, 0), (0, 2), (1, 1), (1, 2), (2, 0), (2, 3)]);
-        let operator: Vec<Vec<f32>> =
-            (0..7).map(|node| encode(&graph, 3, 1, &std::array::from_fn::<f32, 7, _>(|n| (n == node) as u8 as f32))).collect();
+        let operator: Vec<Vec<f32>> = (0..7)
+            .map(|node| encode(&graph, 3, 1, &std::array::from_fn::<f32, 7, _>(|n| (n == node) as u8 as f32)))
+            .collect();
         for row in 0..7 {
             for column in 0..7 {
                 assert!((operator[row][column] - operator[column][row]).abs() < 1e-7);
@@ -173,8 +166,7 @@ mod tests {
     /// Against the reference code's propagation (see tests/golden/README.md), to 1e-5 of the largest value.
     #[test]
     fn agrees_with_the_reference_code() {
-        let golden: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/golden/cnsdiff.json")).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(include_str!("../../tests/golden/cnsdiff.json")).unwrap();
         let golden = &golden["lightgcn"];
         let table = |name: &str| -> Vec<f32> {
             serde_json::from_value::<Vec<Vec<f32>>>(golden[name].clone()).unwrap().concat()

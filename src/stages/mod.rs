@@ -14,6 +14,7 @@ mod synthetic;
 mod tables;
 #[cfg(test)]
 mod testing;
+mod train;
 mod worker;
 
 use crate::engine::Registry;
@@ -27,6 +28,7 @@ pub fn registry() -> Registry {
         Kind::of::<ingest::Ingest>(Runner::InProcess(ingest::run)),
         Kind::of::<synthetic::Synthetic>(Runner::InProcess(synthetic::run)),
         Kind::of::<split::Split>(Runner::InProcess(split::run)),
+        Kind::of::<train::Train>(Runner::Worker),
         Kind::of::<evaluate::Evaluate>(Runner::InProcess(evaluate::run)),
         Kind::of::<compare::Compare>(Runner::InProcess(compare::run)),
         Kind::of::<report::Report>(Runner::InProcess(report::run)),

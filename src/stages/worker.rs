@@ -3,6 +3,10 @@
 
 use std::process::ExitCode;
 
+#[cfg(feature = "torch")]
+use super::train;
+#[cfg(feature = "torch")]
+use crate::engine::stage::Stage;
 use crate::engine::stage::{RunFn, Runner};
 use crate::engine::{WorkerFacets, serve};
 
@@ -22,6 +26,12 @@ fn worker_table() -> Vec<(&'static str, RunFn)> {
 }
 
 /// The kinds that need libtorch.
+#[cfg(feature = "torch")]
+fn heavy() -> Vec<(&'static str, RunFn)> {
+    vec![(train::Train::KIND, train::run)]
+}
+
+#[cfg(not(feature = "torch"))]
 fn heavy() -> Vec<(&'static str, RunFn)> {
     Vec::new()
 }

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::regularisation::Regularisation;
-use super::select::{Criterion, Select};
+use super::select::Criterion;
+pub use super::select::Select;
 use super::spelling;
 use crate::model::{AdamParams, Backbone};
 use crate::sampler::SamplerParams;
@@ -127,12 +128,9 @@ impl Config {
     /// Checks what types cannot.
     pub fn check(&self) -> Result<(), Mistake> {
         let mistake = |path: &[&'static str], message: String| Err(Mistake { path: path.to_vec(), message });
-        for (name, value) in [
-            ("dim", self.dim),
-            ("batch_size", self.batch_size),
-            ("epochs", self.epochs),
-            ("top_k", self.top_k),
-        ] {
+        for (name, value) in
+            [("dim", self.dim), ("batch_size", self.batch_size), ("epochs", self.epochs), ("top_k", self.top_k)]
+        {
             if value == 0 {
                 return mistake(&[name], "must be at least 1".into());
             }
@@ -196,7 +194,8 @@ mod tests {
 
     #[test]
     fn parameters_are_read_and_unknown_ones_refused() {
-        let long = json!({ "backbone": { "mf": {} }, "sampler": { "cnsdiff": { "variant": "as_released" } }, "seed": 1 });
+        let long =
+            json!({ "backbone": { "mf": {} }, "sampler": { "cnsdiff": { "variant": "as_released" } }, "seed": 1 });
         let SamplerParams::Cnsdiff(params) = read(long).unwrap().sampler else { panic!() };
         assert_eq!((params.variant, params.warmup()), (Variant::AsReleased, 0));
         for (wrong, told) in [

@@ -79,7 +79,9 @@ pub enum TrainError {
         "there are {pairs} training pairs, not one batch of {batch_size}: lower `batch_size`, or write `drop_last: false`"
     )]
     NoBatch { pairs: usize, batch_size: usize },
-    #[error("`select: {rule}` has no interactions of known users to choose the best epoch by; `select: last` needs none")]
+    #[error(
+        "`select: {rule}` has no interactions of known users to choose the best epoch by; `select: last` needs none"
+    )]
     NothingToSelectBy { rule: &'static str },
     #[error("`{part}` is {value} in epoch {epoch}: training diverged, a smaller learning rate may help")]
     Diverged { part: String, value: f64, epoch: usize },
@@ -114,12 +116,7 @@ pub(super) struct Best {
 
 /// Trains in the current rayon pool, from a checkpoint if `resume` is a whole one of this configuration. The result is
 /// the same either way, and for any number of threads.
-pub fn fit(
-    config: &Config,
-    data: &Data,
-    resume: Option<&[u8]>,
-    watch: &mut dyn Watch,
-) -> Result<Model, TrainError> {
+pub fn fit(config: &Config, data: &Data, resume: Option<&[u8]>, watch: &mut dyn Watch) -> Result<Model, TrainError> {
     // Parallelism is over fixed blocks; libtorch's own would split sums by the number of threads.
     tch::set_num_threads(1);
     let mut training = Training::new(config, data)?;
@@ -129,8 +126,7 @@ pub fn fit(
     while !training.finished() {
         let from = training.curve.len();
         training.epoch()?;
-        let end =
-            EpochEnd { done: training.done, total: config.epochs, points: &training.curve[from..] };
+        let end = EpochEnd { done: training.done, total: config.epochs, points: &training.curve[from..] };
         if watch.epoch(&end, &|| checkpoint::encode(&training.state())).is_break() {
             return Err(TrainError::Stopped { epoch: training.done });
         }
@@ -304,11 +300,7 @@ impl<'a> Training<'a> {
         })?;
 
         let item_nodes = |ids: &[u32]| ids.iter().map(|&item| n_users + item as usize).collect::<Vec<_>>();
-        let nodes = [
-            users.iter().map(|&user| user as usize).collect(),
-            item_nodes(&positives),
-            item_nodes(&negatives),
-        ];
+        let nodes = [users.iter().map(|&user| user as usize).collect(), item_nodes(&positives), item_nodes(&negatives)];
         self.encoded_gradient.fill(0.0);
         for (nodes, rows) in nodes.iter().zip([&outcome.user, &outcome.positive, &outcome.negative]) {
             for (&node, row) in nodes.iter().zip(rows.chunks_exact(dim)) {
@@ -318,8 +310,7 @@ impl<'a> Training<'a> {
         }
         self.encoder.pull_back(&self.encoded_gradient, &mut self.gradient);
         let reg = &self.config.reg;
-        let penalty =
-            nodes.iter().map(|nodes| reg.add(&self.tables, dim, nodes, batch_size, &mut self.gradient)).sum();
+        let penalty = nodes.iter().map(|nodes| reg.add(&self.tables, dim, nodes, batch_size, &mut self.gradient)).sum();
         self.adam.step(&mut self.tables, &self.gradient);
         Ok((outcome, penalty))
     }
@@ -336,8 +327,7 @@ impl<'a> Training<'a> {
             _ => None,
         };
         let masks: Vec<&Graph> = std::iter::once(self.graph).chain(valid).collect();
-        let ranked =
-            recommend(&self.encoded, self.graph.n_users, self.config.dim, &selection.users, &masks, longest)?;
+        let ranked = recommend(&self.encoded, self.graph.n_users, self.config.dim, &selection.users, &masks, longest)?;
         let mut lists = vec![Vec::new(); self.graph.n_users];
         for (&user, list) in selection.users.iter().zip(ranked) {
             lists[user as usize] = list.into_iter().map(|scored| scored.item).collect::<Vec<u32>>();
@@ -345,8 +335,11 @@ impl<'a> Training<'a> {
         let metrics = selection.criterion.metrics();
         let evaluation = evaluate(metrics, &selection.relevance, |user| &lists[user as usize]);
         let values: Vec<f64> = (0..metrics.len()).map(|position| evaluation.mean(position)).collect();
-        let named: Vec<_> =
-            metrics.iter().zip(&values).map(|(metric, &value)| (format!("{}_{metric}", selection.name), value)).collect();
+        let named: Vec<_> = metrics
+            .iter()
+            .zip(&values)
+            .map(|(metric, &value)| (format!("{}_{metric}", selection.name), value))
+            .collect();
         if self.best.as_ref().is_none_or(|best| selection.criterion.better(&values, &best.values)) {
             self.best = Some(Best { epoch: self.done, values, tables: self.tables.clone() });
             self.since_best = 0;

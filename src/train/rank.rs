@@ -19,7 +19,9 @@ pub struct Scored {
 
 /// A score is not a number.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("the score of item {item} for user {user} is not a number: training diverged, a smaller learning rate may help")]
+#[error(
+    "the score of item {item} for user {user} is not a number: training diverged, a smaller learning rate may help"
+)]
 pub struct RankError {
     pub user: u32,
     pub item: u32,

@@ -74,7 +74,10 @@ mod tests {
             [(Form::Frob, 3.0e-4, 2.5e-5), (Form::FrobB, 1.5e-4, 1.25e-5), (Form::Sq2b, 3.0e-4, 5e-5)]
         {
             let (found, gradient) = penalty(form);
-            assert!((found - expected).abs() < 1e-16 && (gradient - slope).abs() < 1e-11, "{form:?}: {found}, {gradient}");
+            assert!(
+                (found - expected).abs() < 1e-16 && (gradient - slope).abs() < 1e-11,
+                "{form:?}: {found}, {gradient}"
+            );
         }
     }
 
@@ -88,8 +91,7 @@ mod tests {
     /// Against the reference code's `frob` on the matrices of its BPR example, see tests/golden/README.md.
     #[test]
     fn agrees_with_the_reference_code() {
-        let golden: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/golden/cnsdiff.json")).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(include_str!("../../tests/golden/cnsdiff.json")).unwrap();
         let weight = golden["l2_reg"]["reg"].as_f64().unwrap();
         let reg = Regularisation { form: Form::Frob, weight };
         let found: f64 = ["user", "pos", "neg"]

@@ -89,8 +89,7 @@ fn schedule() {
 fn embedding_of_time() {
     let golden = golden();
     let expected = &golden["timestep_embedding"];
-    let found: Vec<f32> =
-        flat(&expected["t"]).into_iter().flat_map(|t| time_embedding(t as usize, 64)).collect();
+    let found: Vec<f32> = flat(&expected["t"]).into_iter().flat_map(|t| time_embedding(t as usize, 64)).collect();
     assert_close("time embedding", &found, &expected["value"]);
 }
 
@@ -107,13 +106,11 @@ fn denoiser_and_forward_process() {
     assert_close("forward process", &values(&noised), &golden["forward_process"]);
 
     let steps: Vec<usize> = flat(&golden["inputs"]["t"]).into_iter().map(|t| t as usize).collect();
-    let coefficients = |table: &[f64]| {
-        Tensor::from_slice(&steps.iter().map(|&t| table[t] as f32).collect::<Vec<_>>()).unsqueeze(-1)
-    };
+    let coefficients =
+        |table: &[f64]| Tensor::from_slice(&steps.iter().map(|&t| table[t] as f32).collect::<Vec<_>>()).unsqueeze(-1);
     let mean = predicted * coefficients(&schedule.mean_start) + x * coefficients(&schedule.mean_state);
     assert_close("posterior mean", &values(&mean), &golden["p_mean_variance"]["mean"]);
-    let log_variance: Vec<f32> =
-        steps.iter().flat_map(|&t| [schedule.posterior_log_variance[t] as f32; 64]).collect();
+    let log_variance: Vec<f32> = steps.iter().flat_map(|&t| [schedule.posterior_log_variance[t] as f32; 64]).collect();
     assert_close("posterior log-variance", &log_variance, &golden["p_mean_variance"]["log_variance"]);
 }
 
@@ -139,13 +136,13 @@ fn diffusion_losses() {
     let (x, noise) = (tensor(&golden["inputs"]["x"]), tensor(&golden["inputs"]["noise"]));
     let schedule = Schedule::new(&ScheduleParams::default());
     let expected = &golden["losses"];
-    let losses =
-        Coefficients::new(&schedule, true).losses(&denoiser, &x, None, &steps(&golden), &noise, None);
+    let losses = Coefficients::new(&schedule, true).losses(&denoiser, &x, None, &steps(&golden), &noise, None);
     assert_close("prediction", &values(&losses.prediction), &expected["pred_xstart"]);
     let causal = losses.causal.mean(Kind::Float) * 0.1;
     assert_close("causal regulariser", &values(&causal), &expected["causal_reg"]);
     assert_close("loss", &values(&(losses.reconstruction + causal)), &expected["loss"]);
-    let weights: Vec<f32> = flat(&golden["inputs"]["t"]).iter().map(|&t| schedule.snr_weight(t as usize) as f32).collect();
+    let weights: Vec<f32> =
+        flat(&golden["inputs"]["t"]).iter().map(|&t| schedule.snr_weight(t as usize) as f32).collect();
     assert_close("weights", &weights, &expected["snr_weight"]);
 }
 

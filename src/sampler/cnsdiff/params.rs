@@ -226,7 +226,10 @@ impl Params {
             (
                 self.start.first >= 1 && self.start.first <= self.start.last && self.start.last <= steps,
                 &["start"],
-                format!("{}..{} is not within 1..{steps}, the steps of the schedule", self.start.first, self.start.last),
+                format!(
+                    "{}..{} is not within 1..{steps}, the steps of the schedule",
+                    self.start.first, self.start.last
+                ),
             ),
             (self.start.stride > 0, &["start", "stride"], "must be at least 1".into()),
             (

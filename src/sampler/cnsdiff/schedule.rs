@@ -40,8 +40,7 @@ impl Schedule {
             bar.push(product);
         }
         let before = |t: usize| if t == 0 { 1.0 } else { bar[t - 1] };
-        let posterior_variance: Vec<f64> =
-            (0..steps).map(|t| beta[t] * (1.0 - before(t)) / (1.0 - bar[t])).collect();
+        let posterior_variance: Vec<f64> = (0..steps).map(|t| beta[t] * (1.0 - before(t)) / (1.0 - bar[t])).collect();
         let posterior_log_variance = (0..steps).map(|t| posterior_variance[t.max(1)].ln()).collect();
         let mean_start = (0..steps).map(|t| beta[t] * before(t).sqrt() / (1.0 - bar[t])).collect();
         let mean_state = (0..steps).map(|t| (1.0 - before(t)) * (1.0 - beta[t]).sqrt() / (1.0 - bar[t])).collect();

@@ -271,8 +271,7 @@ impl Sampler for Cnsdiff {
         }
         let all_hard = (plan.contrast && !hard.is_empty())
             .then(|| normalize(&Tensor::cat(&hard.iter().map(|generated| &generated.hard).collect::<Vec<_>>(), 0)));
-        let all_negatives =
-            Tensor::cat(&generated.iter().map(|(block, _)| &block.negative).collect::<Vec<_>>(), 0);
+        let all_negatives = Tensor::cat(&generated.iter().map(|(block, _)| &block.negative).collect::<Vec<_>>(), 0);
 
         let losses: Vec<Result<Loss, SamplerError>> = generated
             .into_iter()
@@ -320,9 +319,8 @@ impl Sampler for Cnsdiff {
 
 /// Sums the blocks, in order.
 fn collect(outcome: &mut Outcome, losses: Vec<Loss>, rows: usize) {
-    let sum = |part: fn(&Loss) -> Option<f64>| {
-        losses.iter().map(part).sum::<Option<f64>>().map(|total| total / rows as f64)
-    };
+    let sum =
+        |part: fn(&Loss) -> Option<f64>| losses.iter().map(part).sum::<Option<f64>>().map(|total| total / rows as f64);
     let parts = [
         ("bpr", sum(|loss| Some(loss.bpr))),
         ("contrastive", sum(|loss| loss.contrastive)),

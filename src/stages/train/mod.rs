@@ -1,0 +1,95 @@
+//! Stage kind `train`: a model trained on a split. What the language and the scheduler must know of it; how it runs is
+//! in `run`, which only the worker binary holds.
+
+#[cfg(feature = "torch")]
+mod run;
+
+use crate::engine::stage::{Facet, Resources, Stage};
+use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
+use crate::train::Config;
+
+#[cfg(feature = "torch")]
+pub use run::run;
+
+pub struct Train;
+
+impl Stage for Train {
+    type Params = Config;
+
+    const KIND: &'static str = "train";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Trains a model and recommends items to every user.";
+    const PORTS: &'static [Port] = &[
+        Port {
+            name: "split",
+            doc: "The training part, and the validation part for the choice of the epoch.",
+            artifacts: &["train", "valid"],
+            arity: Arity::One,
+        },
+        Port {
+            name: "oracle",
+            doc: "The test that `select: test_oracle` chooses the epoch by; nothing else may use it.",
+            artifacts: &["test"],
+            arity: Arity::Optional,
+        },
+    ];
+    const OUTPUTS: &'static [Output] = &[
+        Output {
+            name: "recommendations",
+            doc: "The best items of every user, by user and rank.",
+            form: Form::Table(&[
+                Column { name: "user", dtype: "u32", doc: "Dense id." },
+                Column { name: "rank", dtype: "u32", doc: "From 1; equal scores by ascending item." },
+                Column { name: "item", dtype: "u32", doc: "Dense id." },
+                Column { name: "score", dtype: "f32", doc: "Inner product of the vectors." },
+            ]),
+        },
+        Output {
+            name: "embeddings",
+            doc: "The vectors that are scored, users before items.",
+            form: Form::Table(&[
+                Column { name: "side", dtype: "utf8", doc: "`user` or `item`." },
+                Column { name: "id", dtype: "u32", doc: "Dense id." },
+                Column { name: "vector", dtype: "fixed_size_list<f32>", doc: "Of length `dim`." },
+            ]),
+        },
+        Output {
+            name: "curve",
+            doc: "What was measured in each epoch.",
+            form: Form::Table(&[
+                Column { name: "epoch", dtype: "u32", doc: "From 1." },
+                Column { name: "measure", dtype: "utf8", doc: "Such as `bpr` or `valid_ndcg@20`." },
+                Column { name: "value", dtype: "f64", doc: "Mean over the epoch, or the metric at its end." },
+            ]),
+        },
+        Output {
+            name: "summary",
+            doc: "Facts of the training; rules that are followed are 1, others 0.",
+            form: Form::Table(&[
+                Column { name: "name", dtype: "utf8", doc: "Such as `best_epoch` or `select_valid_iid`." },
+                Column { name: "value", dtype: "f64", doc: "Its value." },
+            ]),
+        },
+    ];
+
+    fn check(config: &Config) -> Result<(), ParamError> {
+        config.check().map_err(|mistake| ParamError {
+            path: mistake.path.into_iter().map(str::to_owned).collect(),
+            message: mistake.message,
+            help: None,
+        })
+    }
+
+    fn facets(_config: &Config) -> Vec<Facet> {
+        vec![Facet::Libtorch]
+    }
+
+    fn resources(config: &Config) -> Resources {
+        // Blocks of 256 rows are the unit of parallel work. The tables' size is not known here: an allowance for
+        // 100,000 users and items with moments, gradients and the best tables, and for a batch against its negatives.
+        let tables = 8 * 100_000 * config.dim * 4;
+        let batch = 4 * config.batch_size * 2 * config.batch_size * 4;
+        let cores = config.batch_size.div_ceil(256).clamp(1, 16);
+        Resources { cores, memory_mib: 512 + ((tables + batch) >> 20) as u64, gpus: 0 }
+    }
+}

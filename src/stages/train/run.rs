@@ -1,0 +1,199 @@
+//! How a `train` stage runs: artifacts in, [`fit`] with checkpoints, artifacts out.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{
+    Array, AsArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt32Array,
+};
+use arrow::datatypes::{DataType, Field};
+use arrow::error::ArrowError;
+use serde_json::Value;
+
+use super::Train;
+use crate::data::{Graph, Interactions};
+use crate::engine::stage::{Context, Progress, StageError, parse};
+use crate::stages::made_by;
+use crate::store::parquet;
+use crate::train::config::{Mask, Select};
+use crate::train::{Config, Data, EpochEnd, Model, Watch, fit};
+
+/// Time between checkpoints: writing one takes tens of milliseconds.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(5);
+
+pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
+    let config = parse::<Train>(params)?;
+    let split = context.input("split")?;
+    let train = Interactions::from_batch(&parquet::read(split.artifact("train")?)?)?;
+    let valid = Interactions::from_batch(&parquet::read(split.artifact("valid")?)?)?;
+    let oracle = oracle(&config, context)?;
+    let graph = Graph::from_interactions(&train);
+    let known = |part: Interactions| {
+        let rows: Vec<usize> = (0..part.len())
+            .filter(|&row| (part.user[row] as usize) < graph.n_users && (part.item[row] as usize) < graph.n_items)
+            .collect();
+        part.take(&rows)
+    };
+    let (valid, oracle) = (known(valid), oracle.map(known));
+    let data = Data { train: &graph, valid: &valid, oracle: oracle.as_ref() };
+    context.log(format!("{} users, {} items, {} training pairs", graph.n_users, graph.n_items, graph.n_edges()));
+
+    let mut follow = Follow::new(context, BETWEEN_CHECKPOINTS)?;
+    let resume = follow.last();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(context.job.threads)
+        .build()
+        .map_err(|error| StageError::new(format!("cannot start {} threads: {error}", context.job.threads)))?;
+    let model = pool
+        .install(|| fit(&config, &data, resume.as_deref(), &mut follow))
+        .map_err(|error| follow.failure.take().unwrap_or_else(|| StageError::new(error.to_string())))?;
+
+    let write = |name: &str, batch: Result<RecordBatch, ArrowError>| -> Result<(), StageError> {
+        Ok(parquet::write(&context.output(name), &batch?, &made_by::<Train>())?)
+    };
+    write("recommendations", recommendations(&model))?;
+    write("embeddings", embeddings(&model, graph.n_users, config.dim))?;
+    write("curve", curve(&model))?;
+    write("summary", summary(&config, &model, &graph))
+}
+
+/// The rows of the test that `select: test_oracle` names.
+fn oracle(config: &Config, context: &Context) -> Result<Option<Interactions>, StageError> {
+    match (&config.select, context.inputs("oracle").next()) {
+        (Select::TestOracle { set, .. }, Some(input)) => {
+            let batch = parquet::read(input.artifact("test")?)?;
+            let sets = batch
+                .column_by_name("set")
+                .and_then(|column| column.as_string_opt::<i32>())
+                .ok_or_else(|| StageError::new("the test of port `oracle` has no column `set` of texts"))?;
+            let rows: Vec<usize> = (0..sets.len()).filter(|&row| sets.value(row) == set).collect();
+            if rows.is_empty() {
+                return Err(StageError::new(format!("the test of port `oracle` has no rows of the set `{set}`")));
+            }
+            Ok(Some(Interactions::from_batch(&batch)?.take(&rows)))
+        }
+        (Select::TestOracle { .. }, None) => Err(StageError::new("`select: test_oracle` needs a test to select by")
+            .with_help("connect port `oracle` to the split, or select by `valid_iid`")),
+        (_, Some(_)) => Err(StageError::new("port `oracle` brings a test set that `select` does not ask for")
+            .with_help("take the port out, or write `select: test_oracle`")),
+        (_, None) => Ok(None),
+    }
+}
+
+/// Tells the engine of every epoch, and keeps a checkpoint in the scratch directory.
+struct Follow<'a> {
+    context: &'a Context<'a>,
+    path: PathBuf,
+    pause: Duration,
+    written: Instant,
+    /// Why the training was stopped.
+    failure: Option<StageError>,
+}
+
+impl<'a> Follow<'a> {
+    fn new(context: &'a Context<'a>, pause: Duration) -> Result<Self, StageError> {
+        fs::create_dir_all(&context.job.scratch)?;
+        let path = context.job.scratch.join("training.checkpoint");
+        Ok(Self { context, path, pause, written: Instant::now(), failure: None })
+    }
+
+    /// The checkpoint of an interrupted execution. One that cannot be read is as good as none.
+    fn last(&self) -> Option<Vec<u8>> {
+        let bytes = fs::read(&self.path).ok()?;
+        self.context.log("found a checkpoint of an interrupted training");
+        Some(bytes)
+    }
+
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let new = self.path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)
+    }
+}
+
+impl Watch for Follow<'_> {
+    fn epoch(&mut self, end: &EpochEnd, checkpoint: &dyn Fn() -> Vec<u8>) -> ControlFlow<()> {
+        let values = end.points.iter().map(|point| (point.measure.clone(), point.value)).collect();
+        self.context.progress(Progress {
+            done: end.done as u64,
+            total: end.total as u64,
+            unit: "epoch".into(),
+            values,
+        });
+        if self.written.elapsed() >= self.pause && end.done < end.total {
+            if let Err(error) = self.write(&checkpoint()) {
+                let message = format!("cannot write the checkpoint `{}`: {error}", self.path.display());
+                self.failure = Some(StageError::new(message));
+                return ControlFlow::Break(());
+            }
+            self.written = Instant::now();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn recommendations(model: &Model) -> Result<RecordBatch, ArrowError> {
+    let rows = || {
+        (0u32..)
+            .zip(&model.recommendations)
+            .flat_map(|(user, list)| (1u32..).zip(list).map(move |(rank, scored)| (user, rank, scored)))
+    };
+    RecordBatch::try_from_iter([
+        ("user", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row.0))) as Arc<dyn Array>),
+        ("rank", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row.1)))),
+        ("item", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row.2.item)))),
+        ("score", Arc::new(Float32Array::from_iter_values(rows().map(|row| row.2.score)))),
+    ])
+}
+
+fn embeddings(model: &Model, n_users: usize, dim: usize) -> Result<RecordBatch, ArrowError> {
+    let rows = model.encoded.len() / dim;
+    let sides = (0..rows).map(|row| if row < n_users { "user" } else { "item" });
+    let ids = (0..rows).map(|row| if row < n_users { row } else { row - n_users } as u32);
+    let field = Arc::new(Field::new("item", DataType::Float32, false));
+    let values = Arc::new(Float32Array::from(model.encoded.clone()));
+    let width = i32::try_from(dim).map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
+    RecordBatch::try_from_iter([
+        ("side", Arc::new(StringArray::from_iter_values(sides)) as Arc<dyn Array>),
+        ("id", Arc::new(UInt32Array::from_iter_values(ids))),
+        ("vector", Arc::new(FixedSizeListArray::try_new(field, width, values, None)?)),
+    ])
+}
+
+fn curve(model: &Model) -> Result<RecordBatch, ArrowError> {
+    let epochs = model.curve.iter().map(|point| point.epoch as u32);
+    RecordBatch::try_from_iter([
+        ("epoch", Arc::new(UInt32Array::from_iter_values(epochs)) as Arc<dyn Array>),
+        ("measure", Arc::new(StringArray::from_iter_values(model.curve.iter().map(|point| &point.measure)))),
+        ("value", Arc::new(Float64Array::from_iter_values(model.curve.iter().map(|point| point.value)))),
+    ])
+}
+
+fn summary(config: &Config, model: &Model, graph: &Graph) -> Result<RecordBatch, ArrowError> {
+    let is = |fact: bool| if fact { 1.0 } else { 0.0 };
+    let facts = [
+        ("best_epoch", model.best_epoch as f64),
+        ("epochs", model.epochs as f64),
+        ("parameters", model.parameters as f64),
+        ("users", graph.n_users as f64),
+        ("items", graph.n_items as f64),
+        ("train_pairs", graph.n_edges() as f64),
+        ("select_valid_iid", is(matches!(config.select, Select::ValidIid { .. }))),
+        ("select_test_oracle", is(matches!(config.select, Select::TestOracle { .. }))),
+        ("select_last", is(matches!(config.select, Select::Last {}))),
+        ("mask_valid", is(config.mask == Mask::TrainValid)),
+    ];
+    RecordBatch::try_from_iter([
+        ("name", Arc::new(StringArray::from_iter_values(facts.map(|fact| fact.0))) as Arc<dyn Array>),
+        ("value", Arc::new(Float64Array::from_iter_values(facts.map(|fact| fact.1)))),
+    ])
+}
