@@ -21,8 +21,6 @@ pub struct Diffusion {
     pub reconstruction: Tensor,
     /// KL divergence per row, mean over the width `[B]`, before its weight.
     pub causal: Tensor,
-    /// The denoiser's prediction `[B, d]`.
-    pub prediction: Tensor,
 }
 
 impl Coefficients {
@@ -75,11 +73,11 @@ impl Coefficients {
         let reconstruction = per_row((clean - &prediction).square()) * self.snr_weight.index_select(0, t);
         let variance = self.log_variance.index_select(0, t);
         let variance_before = self.log_variance_before.index_select(0, t);
-        let gap = per_row((&prediction - before).square());
+        let gap = per_row((prediction - before).square());
         let causal = (&variance_before - &variance - 1.0
             + (&variance - &variance_before).exp()
             + gap * (-&variance_before).exp())
             * 0.5;
-        Diffusion { reconstruction, causal, prediction }
+        Diffusion { reconstruction, causal }
     }
 }

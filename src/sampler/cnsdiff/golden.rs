@@ -136,8 +136,11 @@ fn diffusion_losses() {
     let (x, noise) = (tensor(&golden["inputs"]["x"]), tensor(&golden["inputs"]["noise"]));
     let schedule = Schedule::new(&ScheduleParams::default());
     let expected = &golden["losses"];
-    let losses = Coefficients::new(&schedule, true).losses(&denoiser, &x, None, &steps(&golden), &noise, None);
-    assert_close("prediction", &values(&losses.prediction), &expected["pred_xstart"]);
+    let (coefficients, t) = (Coefficients::new(&schedule, true), steps(&golden));
+    let times = denoiser.times().index_select(0, &t);
+    let prediction = denoiser.forward(&coefficients.noised(&x, &t, &noise), &times, None, None);
+    assert_close("prediction", &values(&prediction), &expected["pred_xstart"]);
+    let losses = coefficients.losses(&denoiser, &x, None, &t, &noise, None);
     let causal = losses.causal.mean(Kind::Float) * 0.1;
     assert_close("causal regulariser", &values(&causal), &expected["causal_reg"]);
     assert_close("loss", &values(&(losses.reconstruction + causal)), &expected["loss"]);
