@@ -1,5 +1,88 @@
-//! The command line.
+//! The command line: one file per command, over what they share (the project, the lock file, records of runs).
+//! Knows nothing of how stages compute.
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod args;
+mod cache;
+mod clean;
+mod clock;
+mod completions;
+mod diff;
+mod exit;
+mod explain;
+mod graph;
+mod init;
+mod lock;
+mod plan;
+mod project;
+mod publish;
+mod record;
+pub mod reference;
+mod rows;
+mod run;
+mod runs;
+mod show;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::{DONE, Message, Stop, WRONG};
+use project::Project;
+
+use crate::ui::{ColorChoice, Ui};
+
+/// Reads the command line, does what it says, and answers with one of the documented exit codes.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Also the way of `--help` and `--version`. A reader that went away needs no message.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { WRONG } else { DONE });
+        }
+    };
+    let color = if cli.global.no_color { ColorChoice::Never } else { cli.global.color };
+    let ui = Ui::new(color, cli.global.json, cli.global.quiet);
+    ExitCode::from(dispatch(&cli, &ui).unwrap_or_else(|stop| {
+        match &stop.message {
+            Message::Plain { text, help } => ui.error(text, help.as_deref()),
+            Message::Rendered(text) => ui.rendered(text),
+        }
+        stop.code
+    }))
+}
+
+fn dispatch(cli: &Cli, ui: &Ui) -> Result<u8, Stop> {
+    let global = &cli.global;
+    if let Some(directory) = &global.directory {
+        std::env::set_current_dir(directory)
+            .map_err(|error| Stop::wrong(format!("cannot work in `{}`: {error}", directory.display())))?;
+    }
+    match &cli.command {
+        Command::Run(args) => run::main(args, global, ui),
+        Command::Plan(args) => plan::main(args, global, ui),
+        Command::Status(args) => status::main(args, global, ui),
+        Command::Explain(args) => explain::main(args, global, ui),
+        Command::Graph(args) => {
+            let project = Project::load(&args.selection, ui)?;
+            ui.result(&graph::render(&project.plan.pipeline, args.format, args.instances));
+            Ok(DONE)
+        }
+        Command::Show(args) => show::main(args, global, ui),
+        Command::Runs(args) => runs::main(args, global, ui),
+        Command::Diff(args) => diff::main(args, global, ui),
+        Command::Cache(args) => cache::main(args, global, ui),
+        Command::Clean(args) => clean::main(args, global, ui),
+        Command::Schema => {
+            ui.result(&reference::schema()?);
+            Ok(DONE)
+        }
+        Command::Completions(args) => {
+            completions::main(args, ui);
+            Ok(DONE)
+        }
+        Command::Init(args) => init::main(args, ui),
+    }
 }

@@ -1,0 +1,207 @@
+//! Where things are: the pipeline file, the cache, and what the command line changes in a pipeline. Knows nothing
+//! of what the commands do with them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::args::{Changes, Global, Mirrors, Selection};
+use super::exit::{Message, Stop, WRONG};
+use crate::engine::{EngineError, Options, Registry};
+use crate::plan::Plan;
+use crate::spec;
+use crate::store::Store;
+use crate::ui::Ui;
+
+/// A pipeline, loaded, checked and planned.
+pub struct Project {
+    /// The pipeline file.
+    pub path: PathBuf,
+    pub plan: Plan,
+    pub registry: Registry,
+}
+
+impl Project {
+    /// # Errors
+    /// All mistakes of the pipeline, with source excerpts.
+    pub fn load(selection: &Selection, ui: &Ui) -> Result<Self, Stop> {
+        let path = match &selection.pipeline {
+            Some(path) => path.clone(),
+            None => find_pipeline(Path::new("."))?,
+        };
+        let registry = crate::stages::registry();
+        let options = options(&selection.changes)?;
+        let name = path.to_string_lossy();
+        let read = |name: &str| fs::read(name).map_err(|error| error.to_string());
+        let pipeline = spec::load(&name, &read, &registry, &options).map_err(|mistakes| {
+            let width = usize::from(console::Term::stderr().size().1);
+            Stop { code: WRONG, message: Message::Rendered(mistakes.render(ui.err.color, width)) }
+        })?;
+        let plan = Plan::new(pipeline).map_err(Stop::wrong)?;
+        Ok(Self { path, plan, registry })
+    }
+
+    /// How the engine looks at this project; what a run adds is up to the run.
+    pub fn options(&self, mirrors: &Mirrors) -> Options {
+        let program = std::env::current_exe().unwrap_or_default();
+        Options {
+            worker: program.with_file_name("cnsdiff-pipe-worker"),
+            base: self.path.parent().map(Path::to_owned).unwrap_or_default(),
+            mirrors: mirrors.all(),
+            environment: vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
+            ..Options::default()
+        }
+    }
+
+    /// The instances that a stage's name or an instance's id means.
+    pub fn select(&self, name: &str) -> Result<Vec<usize>, Stop> {
+        self.plan.select(name).map_err(|error| {
+            let stop = Stop::wrong(error);
+            if Path::new(name).is_file() { stop.help("the stage comes first, then the pipeline file") } else { stop }
+        })
+    }
+}
+
+/// Which exit code an error of the engine has.
+pub fn engine_error(error: EngineError) -> Stop {
+    match error {
+        EngineError::Plan(error) => Stop::wrong(error),
+        EngineError::Store(error) => Stop::store(error),
+    }
+}
+
+/// Opens the cache; it is made when there is none.
+pub fn open_store(global: &Global) -> Result<Store, Stop> {
+    Store::open(&global.cache).map_err(Stop::store)
+}
+
+/// `pipeline.yaml`, or the only YAML file in `pipelines/`.
+fn find_pipeline(directory: &Path) -> Result<PathBuf, Stop> {
+    let yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let single = [directory.join("pipeline.yaml"), directory.join("pipeline.yml")];
+    if let Some(path) = single.into_iter().find(|path| path.is_file()) {
+        return Ok(plain(path));
+    }
+    let entries = fs::read_dir(directory.join("pipelines")).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(yaml).collect();
+    found.sort();
+    match found.len() {
+        1 => Ok(plain(found.remove(0))),
+        0 => Err(Stop::wrong("which pipeline? there is neither a pipeline.yaml nor a YAML file in pipelines/")
+            .help("name a file, or write a starter with `cnsdiff-pipe init`")),
+        _ => {
+            let names: Vec<String> = found.into_iter().map(|path| plain(path).display().to_string()).collect();
+            Err(Stop::wrong(format!("which pipeline? pipelines/ has {}", names.len()))
+                .help(format!("name one of {}", names.join(", "))))
+        }
+    }
+}
+
+/// Without the leading `./`.
+fn plain(path: PathBuf) -> PathBuf {
+    path.strip_prefix(".").map(Path::to_owned).unwrap_or(path)
+}
+
+fn options(changes: &Changes) -> Result<spec::Options, Stop> {
+    let pair = |flag: &'static str, form: &'static str| {
+        move |text: &String| {
+            let (left, right) = text.split_once('=').filter(|(left, _)| !left.trim().is_empty()).ok_or_else(|| {
+                Stop::wrong(format!("`{flag} {text}` has no `=`")).help(format!("write it as {form}"))
+            })?;
+            Ok((left.trim().to_owned(), right.to_owned()))
+        }
+    };
+    let labels = |text: String| -> Vec<String> {
+        text.split(',').map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect()
+    };
+    let set = changes.set.iter().map(pair("--set", "`--set stages.model.with.epochs=20`"));
+    let only = changes.only.iter().map(pair("--only", "`--only method=cnsdiff,rns`"));
+    Ok(spec::Options {
+        set: set.collect::<Result<_, Stop>>()?,
+        only: only.map(|pair| pair.map(|(axis, text)| (axis, labels(text)))).collect::<Result<_, Stop>>()?,
+        seeds: changes.seeds.as_deref().map(seeds).transpose()?,
+    })
+}
+
+/// More seeds than this are a slip of the finger.
+const MOST_SEEDS: u64 = 10_000;
+
+/// `1..5` (both ends included), `1,2,7`, or both mixed.
+fn seeds(text: &str) -> Result<Vec<u64>, Stop> {
+    let wrong = || {
+        Stop::wrong(format!("`--seeds {text}` is no list of seeds"))
+            .help("write a range with both ends included, as in `1..5`, or a list, as in `1,2,7`")
+    };
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+    let mut seeds = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = match part.split_once("..") {
+            Some((first, last)) => (number(first)?, number(last.trim_start_matches('='))?),
+            None => (number(part)?, number(part)?),
+        };
+        if last < first || last - first >= MOST_SEEDS {
+            return Err(wrong());
+        }
+        seeds.extend(first..=last);
+    }
+    Ok(seeds)
+}
+
+/// Replaces a file's content so that readers see the old or the new one, never a part; directories are made.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), Stop> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        fs::create_dir_all(parent)?;
+        let mut file = tempfile::Builder::new().permissions(permissions()).tempfile_in(parent)?;
+        file.write_all(content)?;
+        file.persist(path)?;
+        Ok::<(), std::io::Error>(())
+    };
+    write().map_err(|error| Stop::new(super::exit::FAILED, format!("cannot write `{}`: {error}", path.display())))
+}
+
+/// Those of any new file: temporary files are closed to others otherwise. The process's mask still applies.
+fn permissions() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_ranges_and_lists() {
+        assert_eq!(seeds("1..5").unwrap(), [1, 2, 3, 4, 5]);
+        assert_eq!(seeds("7, 1..=2").unwrap(), [7, 1, 2]);
+        for wrong in ["", "5..1", "a", "1..", "-1", "0..18446744073709551615"] {
+            assert!(seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn changes_are_split_at_their_first_equals_sign() {
+        let changes = Changes {
+            set: vec!["vars.text=a=b".to_owned()],
+            only: vec!["method = cnsdiff, rns".to_owned()],
+            seeds: None,
+        };
+        let options = options(&changes).unwrap();
+        assert_eq!(options.set, [("vars.text".to_owned(), "a=b".to_owned())]);
+        assert_eq!(options.only, [("method".to_owned(), vec!["cnsdiff".to_owned(), "rns".to_owned()])]);
+        assert!(super::options(&Changes { set: vec!["x".to_owned()], ..Changes::default() }).is_err());
+    }
+
+    #[test]
+    fn the_only_pipeline_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(find_pipeline(dir.path()).is_err());
+        fs::create_dir(dir.path().join("pipelines")).unwrap();
+        fs::write(dir.path().join("pipelines/food.yaml"), "").unwrap();
+        fs::write(dir.path().join("pipelines/food.lock"), "").unwrap();
+        assert!(find_pipeline(dir.path()).unwrap().ends_with("pipelines/food.yaml"));
+        fs::write(dir.path().join("pipelines/paper.yaml"), "").unwrap();
+        assert!(find_pipeline(dir.path()).is_err());
+        fs::write(dir.path().join("pipeline.yaml"), "").unwrap();
+        assert!(find_pipeline(dir.path()).unwrap().ends_with("pipeline.yaml"));
+    }
+}

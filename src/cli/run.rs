@@ -1,0 +1,223 @@
+//! `run`: computes what is missing, publishes the reports, keeps the lock file and the record of the run. Knows
+//! nothing of how stages are scheduled.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
+
+use serde_json::json;
+
+use super::args::{Global, Run};
+use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
+use super::lock::{self, Lock};
+use super::project::{Project, engine_error, open_store};
+use super::publish::{Published, publish};
+use super::record::{self, Environment, Record, StageRecord};
+use super::{clock, plan};
+use crate::engine::{self, Options, State};
+use crate::store::{Entry, Store};
+use crate::ui::Ui;
+
+pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+    let (time, clock) = (SystemTime::now(), Instant::now());
+    let git = record::ask_git();
+    let project = Project::load(&args.selection, ui)?;
+    let lock_path = lock::path_of(&project.path);
+    // Read before the work, so that a broken lock file does not cost it.
+    let locked = Lock::read(&lock_path)?;
+    if args.locked && locked.is_none() {
+        return Err(Stop::wrong(format!("there is no lock file `{}` to compare with", lock_path.display()))
+            .help("a complete run without --locked writes it"));
+    }
+    let store = open_store(global)?;
+    let defaults = project.options(&args.mirrors);
+    let options = Options {
+        run: clock::run_id(time),
+        jobs: args.jobs.unwrap_or(defaults.jobs),
+        keep_going: args.keep_going,
+        retry: args.retry,
+        force: args.force.clone(),
+        until: args.until.clone(),
+        shuffle: args.shuffle,
+        ..defaults
+    };
+    if args.dry_run {
+        return plan::show(&project, &store, &options, false, ui);
+    }
+    listen_for_interrupts(&options.interrupt)?;
+
+    let mut reporter = ui.reporter();
+    let mut show = |event: &engine::Event| reporter.show(event);
+    let states = engine::run(&project.plan, &project.registry, &store, &options, &mut show).map_err(engine_error)?;
+    drop(reporter);
+
+    let ended = Ended { project: &project, store: &store, ui, states: &states };
+    let results = ended.results();
+    let published = publish(&project, &results, &store)?;
+    ended.tell(&published)?;
+    let named: Vec<(&str, &Entry)> =
+        results.iter().map(|&(index, entry)| (project.plan.instance(index).id.as_str(), entry)).collect();
+    let (mut code, mut outcome) = if states.iter().any(|state| matches!(state, State::Failed { .. })) {
+        (FAILED, "failed")
+    } else if states.iter().any(|state| matches!(state, State::Cancelled { .. })) {
+        (INTERRUPTED, "interrupted")
+    } else {
+        (DONE, "done")
+    };
+    let difference = match (&locked, args.locked && code == DONE) {
+        (Some(locked), true) => locked.first_difference(&named, &store)?,
+        _ => None,
+    };
+    if difference.is_some() {
+        (code, outcome) = (FAILED, "differs from the lock file");
+    }
+    let record = Record {
+        run: options.run.clone(),
+        started: clock::timestamp(time),
+        seconds: clock.elapsed().as_secs_f64(),
+        outcome: outcome.to_owned(),
+        pipeline: project.plan.pipeline.name.clone(),
+        file: project.path.clone(),
+        changes: project.plan.pipeline.changes.clone(),
+        arguments: std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        // A thread that panicked knows nothing of git; the run stands without it.
+        git: git.join().ok().flatten(),
+        environment: Environment::new(options.jobs, ended.facets()),
+        results: ended.digest(),
+        same_as: None,
+        stages: Vec::new(),
+    };
+    record.write(&store, || ended.records())?;
+
+    if let Some(difference) = difference {
+        let stop = Stop::new(code, format!("`{}` differs from {}: {}", difference.id, lock_path.display(), difference.how));
+        return Err(match difference.same_key {
+            Some(true) => stop.help("its key is the locked one: the same computation gave another result here"),
+            Some(false) => stop.help("its key differs as well: parameters, inputs, code or environment are others; see `explain`"),
+            None => stop.help("a complete run without --locked renews the lock file"),
+        });
+    }
+    match code {
+        DONE if args.locked => ui.note(&format!("all results are those of {}", lock_path.display())),
+        DONE => ended.keep_lock(args, locked.unwrap_or_default(), &lock_path, &named)?,
+        INTERRUPTED => ui.note("interrupted: what is finished is kept, the same command goes on from there"),
+        _ => {}
+    }
+    Ok(code)
+}
+
+/// The first Ctrl-C ends the run in order, the second at once.
+fn listen_for_interrupts(flag: &Arc<AtomicBool>) -> Result<(), Stop> {
+    let flag = flag.clone();
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Stop::new(FAILED, format!("cannot listen for Ctrl-C: {error}")))
+}
+
+/// A run that came to its end, good or bad.
+struct Ended<'a> {
+    project: &'a Project,
+    store: &'a Store,
+    ui: &'a Ui,
+    states: &'a [State],
+}
+
+impl<'a> Ended<'a> {
+    /// Instances with results, in topological order.
+    fn results(&self) -> Vec<(usize, &'a Entry)> {
+        let order = self.project.plan.order.iter();
+        order.filter_map(|&index| self.states[index].entry().map(|entry| (index, entry.as_ref()))).collect()
+    }
+
+    fn tell(&self, published: &Published) -> Result<(), Stop> {
+        if published.files.is_empty() {
+            return Ok(());
+        }
+        if self.ui.json {
+            self.ui.result_json(&json!({ "event": "published", "files": published.files }))?;
+            return Ok(());
+        }
+        if !self.ui.quiet {
+            published.texts.iter().for_each(|text| self.ui.result(text));
+        }
+        let written = if published.written == 0 { "unchanged".to_owned() } else { format!("{} new", published.written) };
+        self.ui.note(&format!("reports: {}/ ({} files, {written})", published.directory.display(), published.files.len()));
+        Ok(())
+    }
+
+    /// A lock file describes the whole pipeline as its file says: a part of it, or a changed one, leaves it alone.
+    fn keep_lock(&self, args: &Run, old: Lock, path: &Path, results: &[(&str, &Entry)]) -> Result<(), Stop> {
+        let partial = !args.until.is_empty() || !self.project.plan.pipeline.changes.is_empty();
+        if partial && !args.update_lock {
+            let why = "only a part of the pipeline, or a changed one, was run (--update-lock writes it)";
+            self.ui.note(&format!("{} is left as it is: {why}", path.display()));
+            return Ok(());
+        }
+        let mut new = old.renewed(results, self.store)?;
+        if partial {
+            new.add_missing(old);
+        }
+        if new.write(path)? {
+            self.ui.note(&format!("lock file: {}", path.display()));
+        }
+        Ok(())
+    }
+
+    fn digest(&self) -> crate::digest::Digest {
+        let stages = self.project.plan.pipeline.instances.iter().zip(self.states).map(|(instance, state)| {
+            let outputs = state.entry().map(|entry| entry.outputs.iter().map(|output| output.digest).collect());
+            (instance.id.as_str(), state.key(), outputs.unwrap_or_default())
+        });
+        record::results_digest(stages)
+    }
+
+    /// What results depended on, as the keys have it: looked up once per kind.
+    fn facets(&self) -> BTreeMap<String, String> {
+        let plan = &self.project.plan;
+        let mut kinds = BTreeMap::new();
+        for (index, entry) in self.results() {
+            kinds.entry(entry.kind.as_str()).or_insert((index, entry));
+        }
+        let mut facets = BTreeMap::new();
+        for (kind, (index, entry)) in kinds {
+            let depends = self.project.registry.get(kind).is_some_and(|kind| !(kind.facets)(&plan.instance(index).params).is_empty());
+            let origin = if depends { self.store.origin(&entry.key).ok().flatten() } else { None };
+            let fields = origin.into_iter().flat_map(|origin| origin.material);
+            facets.extend(fields.filter_map(|(field, value)| Some((field.strip_prefix("environment.")?.to_owned(), value))));
+        }
+        facets
+    }
+
+    fn records(&self) -> Vec<StageRecord> {
+        let plan = &self.project.plan;
+        let record = |(index, state): (usize, &State)| {
+            let instance = plan.instance(index);
+            let needs = instance.needs.iter().map(|need| {
+                let sources = need.sources.iter().flat_map(|source| {
+                    let id = &plan.instance(source.instance).id;
+                    source.artifacts.iter().map(move |artifact| format!("{id}.{artifact}"))
+                });
+                (need.port.clone(), sources.collect())
+            });
+            let entry = state.entry();
+            let outputs = entry.into_iter().flat_map(|entry| &entry.outputs);
+            StageRecord {
+                id: instance.id.clone(),
+                kind: plan.pipeline.stages[instance.stage].kind.clone(),
+                outcome: plan::word(state).to_owned(),
+                key: state.key(),
+                params: instance.params.clone(),
+                needs: needs.collect(),
+                outputs: outputs.map(|output| (output.name.clone(), output.digest)).collect(),
+                seconds: entry.map(|entry| entry.seconds),
+            }
+        };
+        self.states.iter().enumerate().map(record).collect()
+    }
+}

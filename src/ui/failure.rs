@@ -1,0 +1,81 @@
+//! What a user reads when a stage failed, and at the end of a run.
+
+use super::text::{count, duration};
+use super::{Style, Tone};
+use crate::engine::event::{Failure, Summary};
+
+/// The message, what to do, the last lines of the log and where the rest is.
+pub fn failure(style: Style, id: &str, failure: &Failure) -> String {
+    let mut text = format!("{} {}", style.paint(Tone::Bad, "failed"), style.paint(Tone::Strong, id));
+    for line in failure.error.message.lines() {
+        text.push_str(&format!("\n  {line}"));
+    }
+    if let Some(help) = &failure.error.help {
+        text.push_str(&format!("\n  {} {help}", style.paint(Tone::Note, "help:")));
+    }
+    if !failure.log_tail.is_empty() {
+        text.push_str(&format!("\n  {}", style.paint(Tone::Dim, "last lines of its log:")));
+        for line in &failure.log_tail {
+            text.push_str(&format!("\n    {line}"));
+        }
+    }
+    if let Some(path) = &failure.log_path {
+        text.push_str(&format!("\n  {} {}", style.paint(Tone::Dim, "log:"), path.display()));
+    }
+    text
+}
+
+/// `done: 3 executed, 17 cached, in 12 s`.
+pub fn summary(style: Style, summary: &Summary) -> String {
+    let (tone, word) = match summary {
+        Summary { failed: 1.., .. } => (Tone::Bad, "failed"),
+        Summary { cancelled: 1.., .. } => (Tone::Warn, "interrupted"),
+        _ => (Tone::Good, "done"),
+    };
+    let parts = [
+        (summary.failed, "failed"),
+        (summary.executed, "executed"),
+        (summary.cached, "cached"),
+        (summary.skipped, "skipped"),
+        (summary.cancelled, "not finished"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")).collect();
+    let parts = if parts.is_empty() { count(0, "stage") } else { parts.join(", ") };
+    format!("{}: {parts}, in {}", style.paint(tone, word), duration(summary.seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::stage::StageError;
+
+    #[test]
+    fn a_failure_shows_message_help_and_log() {
+        let shown = failure(
+            Style { color: false },
+            "model[seed=1]",
+            &Failure {
+                error: StageError::new("the worker was killed by signal 9").with_help("give it more memory"),
+                log_tail: vec!["epoch 3".to_owned()],
+                log_path: Some("cache/logs/ab.log".into()),
+            },
+        );
+        insta::assert_snapshot!(shown, @r"
+        failed model[seed=1]
+          the worker was killed by signal 9
+          help: give it more memory
+          last lines of its log:
+            epoch 3
+          log: cache/logs/ab.log
+        ");
+    }
+
+    #[test]
+    fn a_summary_names_only_what_happened() {
+        let all = Summary { executed: 3, cached: 17, seconds: 12.0, ..Summary::default() };
+        assert_eq!(summary(Style { color: false }, &all), "done: 3 executed, 17 cached, in 12 s");
+        let bad = Summary { failed: 1, skipped: 2, seconds: 0.25, ..Summary::default() };
+        assert_eq!(summary(Style { color: false }, &bad), "failed: 1 failed, 2 skipped, in 0.2 s");
+    }
+}

@@ -1,0 +1,11 @@
+//! The program as its users see it: the real binary in temporary projects. Modules follow what users do; tests are
+//! named after what must or must not happen.
+
+mod lab;
+
+mod cache;
+mod commands;
+mod failures;
+mod lock;
+mod output;
+mod repository;
