@@ -4,7 +4,9 @@
 //! Every file appears by renaming a complete temporary file, and the index entry comes last; so a crash at any
 //! instant leaves a cache that the next run can use.
 
+pub mod columns;
 mod entry;
+mod forget;
 mod gc;
 mod lock;
 mod object;

@@ -21,7 +21,7 @@ pub struct ParquetError {
     reason: String,
 }
 
-fn failure<'a, E: std::fmt::Display>(verb: &'static str, path: &'a Path) -> impl FnOnce(E) -> ParquetError + 'a {
+pub(super) fn failure<'a, E: std::fmt::Display>(verb: &'static str, path: &'a Path) -> impl FnOnce(E) -> ParquetError + 'a {
     move |error| ParquetError { verb, path: path.to_owned(), reason: error.to_string() }
 }
 
