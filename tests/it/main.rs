@@ -5,7 +5,9 @@ mod lab;
 
 mod cache;
 mod commands;
+mod crash;
 mod failures;
 mod lock;
 mod output;
 mod repository;
+mod training;
