@@ -22,8 +22,8 @@ const TAIL_LINES: usize = 20;
 pub(super) struct Task<'a> {
     pub store: &'a Store,
     pub kind: &'a Kind,
-    /// Nobody else executes this key meanwhile.
-    pub lock: KeyLock,
+    /// Nobody else executes this key for as long as this lives.
+    pub _lock: KeyLock,
     /// Complete but for the raw files.
     pub job: Job,
     /// Complete but for outputs and costs.
@@ -44,8 +44,9 @@ pub(super) enum End {
 }
 
 impl Task<'_> {
-    /// Runs the stage, puts its outputs into the store and commits its entry.
-    pub fn execute(mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<Entry, End> {
+    /// Runs the stage and puts its outputs into the store. They are there for other stages at once;
+    /// [`Task::commit`] must follow to make them known to later runs.
+    pub fn execute(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<Entry, End> {
         let started = Instant::now();
         let log = Log::new(self.store.log_path(&self.entry.key));
         let notify = |notice: Notice| {
@@ -71,11 +72,7 @@ impl Task<'_> {
             notify(Notice::Log(format!("attempt {attempt} failed: {error}; trying again")));
         };
         match result {
-            Ok(()) => {
-                self.clear(&[&self.job.out_dir, &self.job.scratch]);
-                drop(self.lock);
-                Ok(self.entry)
-            }
+            Ok(()) => Ok(self.entry.clone()),
             Err(error) => {
                 self.clear(&[&self.job.out_dir]);
                 let log_tail = log.tail();
@@ -83,6 +80,14 @@ impl Task<'_> {
                 Err(End::Failed(Failure { error, log_tail, log_path }))
             }
         }
+    }
+
+    /// Makes the results durable and known, and gives the key free. Mostly waiting for the disk, so that many can
+    /// go on at a time.
+    pub fn commit(self) -> Result<(), StoreError> {
+        self.store.commit(&self.entry, &self.origin)?;
+        self.clear(&[&self.job.out_dir, &self.job.scratch]);
+        Ok(())
     }
 
     fn attempt(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<Usage, StageError> {
@@ -114,7 +119,6 @@ impl Task<'_> {
             .map_err(|error| StageError::new(error.to_string()))
     }
 
-    /// Objects first, then the entry that names them.
     fn keep(&mut self, usage: Usage, started: Instant) -> Result<(), StoreError> {
         for output in self.kind.spec.outputs {
             let file = self.job.out_dir.join(format!("{}.parquet", output.name));
@@ -123,7 +127,7 @@ impl Task<'_> {
         self.entry.seconds = started.elapsed().as_secs_f64();
         self.entry.cpu_seconds = usage.cpu_seconds;
         self.entry.peak_memory_bytes = usage.peak_memory_bytes;
-        self.store.commit(&self.entry, &self.origin)
+        Ok(())
     }
 
     /// Leftovers cost space and nothing else, so failing to remove them is no failure of the stage.

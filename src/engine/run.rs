@@ -19,7 +19,7 @@ use super::worker::WorkerPool;
 use super::{EngineError, Options, Registry, State};
 use crate::digest::Digest;
 use crate::plan::Plan;
-use crate::store::{Entry, KeyLock, Origin, Store};
+use crate::store::{Entry, KeyLock, Origin, Store, StoreError};
 
 /// How often the loop looks whether it was interrupted.
 const TICK: Duration = Duration::from_millis(50);
@@ -68,10 +68,15 @@ pub fn run(
     Ok(states)
 }
 
+/// How many executed stages may wait for the disk at a time, beside those that run.
+const COMMITS: usize = 32;
+
 /// What executions tell the loop.
 enum Message {
     Notice(usize, Notice),
     Ended(usize, Result<Entry, End>),
+    /// What ended well is now durable.
+    Committed(Result<(), StoreError>),
 }
 
 struct Run<'env, 'sink> {
@@ -88,6 +93,7 @@ struct Run<'env, 'sink> {
     deferred: BTreeSet<(u64, usize)>,
     rank: Vec<u64>,
     running: BTreeMap<usize, Resources>,
+    committing: usize,
     whole: Machine,
     free: Machine,
     /// Keys executed in this run: not again, even when forced.
@@ -119,6 +125,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
             deferred: BTreeSet::new(),
             rank: (0..plan.len()).map(|_| shuffle.as_mut().map_or(0, |rng| rng.random())).collect(),
             running: BTreeMap::new(),
+            committing: 0,
             whole: machine,
             free: machine,
             executed: BTreeSet::new(),
@@ -134,6 +141,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
     ) -> Result<(), EngineError> {
         self.begin();
         let mut interrupted: Option<Instant> = None;
+        let mut broken = None;
         loop {
             if self.resolver.options.interrupt.load(Ordering::Relaxed) {
                 let since = *interrupted.get_or_insert_with(|| {
@@ -146,18 +154,25 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 }
             }
             if let Err(error) = self.start_ready(scope) {
-                // The scope waits for what runs; let that be short.
+                // What runs is waited for; let that be short.
                 self.stopped = true;
                 self.workers.terminate();
-                return Err(error);
+                broken.get_or_insert(error);
             }
             let waiting = !self.stopped && !(self.ready.is_empty() && self.deferred.is_empty());
-            if self.running.is_empty() && !waiting {
+            if self.running.is_empty() && self.committing == 0 && !waiting {
                 break;
             }
             match receiver.recv_timeout(TICK) {
                 Ok(Message::Notice(index, notice)) => self.tell(index, notice),
                 Ok(Message::Ended(index, result)) => self.ended(index, result),
+                Ok(Message::Committed(result)) => {
+                    self.committing -= 1;
+                    if let Err(error) = result {
+                        self.stopped = true;
+                        broken.get_or_insert(error.into());
+                    }
+                }
                 // This loop holds a sender itself, so that only time can run out.
                 Err(_) => {}
             }
@@ -168,7 +183,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 self.settle(index, State::Cancelled { key: self.states[index].key() });
             }
         }
-        Ok(())
+        broken.map_or(Ok(()), Err)
     }
 
     /// Takes over what the probe found.
@@ -188,7 +203,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
     /// Starts as many ready stages as there is room for.
     fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>) -> Result<(), EngineError> {
         let jobs = self.resolver.options.jobs.max(1);
-        'next: while !self.stopped && self.running.len() < jobs {
+        'next: while !self.stopped && self.running.len() < jobs && self.committing < COMMITS {
             let candidates: Vec<(u64, usize)> = self.ready.iter().take(LOOKAHEAD).copied().collect();
             for (rank, index) in candidates {
                 let slots = self.ready.len().min(jobs - self.running.len());
@@ -245,7 +260,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         Ok(Task {
             store,
             kind,
-            lock,
+            _lock: lock,
             job: Job {
                 kind: kind.spec.name.to_owned(),
                 id: instance.id.clone(),
@@ -284,7 +299,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         })
     }
 
-    fn start<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>, index: usize, task: Task<'env>) {
+    fn start<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>, index: usize, mut task: Task<'env>) {
         let event = Event::StageStarted {
             id: task.job.id.clone(),
             kind: task.job.kind.clone(),
@@ -296,7 +311,11 @@ impl<'env, 'sink> Run<'env, 'sink> {
             // The loop listens for as long as a stage runs.
             let notify = |notice| drop(sender.send(Message::Notice(index, notice)));
             let result = task.execute(&notify);
+            let succeeded = result.is_ok();
             drop(sender.send(Message::Ended(index, result)));
+            if succeeded {
+                drop(sender.send(Message::Committed(task.commit())));
+            }
         });
     }
 
@@ -315,6 +334,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         let key = self.states[index].key();
         match result {
             Ok(entry) => {
+                self.committing += 1;
                 self.executed.insert(entry.key);
                 self.settle(index, State::Executed { key: entry.key, entry: Arc::new(entry) });
             }

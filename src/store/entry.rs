@@ -81,8 +81,11 @@ impl Store {
         parse(&path, &bytes, |_, origin| origin).map(Some)
     }
 
-    /// Makes an entry known. Its objects must be in the store already.
+    /// Makes an entry known, after its objects, which must have been put into the store, are durable.
     pub fn commit(&self, entry: &Entry, origin: &Origin) -> Result<(), StoreError> {
+        for output in &entry.outputs {
+            self.sync_object(&output.digest)?;
+        }
         let path = self.index_path(&entry.key);
         let bytes = encode(entry, origin).map_err(failure("write", &path))?;
         self.write_atomic(&path, |file| file.write_all(&bytes))

@@ -1,8 +1,8 @@
 //! The cache: content-addressed objects, the index from stage keys to outputs, locks, and the Parquet reader and
 //! writer. Knows nothing of what artifacts mean.
 //!
-//! Every file appears by renaming a complete temporary file, and the index entry comes last; so a crash at any
-//! instant leaves a cache that the next run can use.
+//! Every file appears by renaming a complete temporary file, and the index entry comes last, once its objects are
+//! durable; so a crash at any instant leaves a cache that the next run can use.
 
 pub mod columns;
 mod entry;
@@ -142,7 +142,7 @@ impl Store {
         self.rename(&temporary, path)
     }
 
-    /// Moves a complete, synced file to its name.
+    /// Moves a complete file to its name.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
         retry_in_new_dir(to, || fs::rename(from, to)).map_err(failure("write", to))?;
         if let Some(parent) = to.parent() {

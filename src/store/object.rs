@@ -24,7 +24,7 @@ impl Store {
     }
 
     /// Moves a file of the same file system into the store, as the artifact `name`. An identical object is kept;
-    /// one that should be identical but is damaged is replaced.
+    /// one that should be identical but is damaged is replaced. Durable only when an entry is committed that names it.
     pub fn put(&self, name: &str, file: &Path) -> Result<OutputEntry, StoreError> {
         let digest = digest_file(file)?;
         let output = OutputEntry {
@@ -35,10 +35,15 @@ impl Store {
         };
         let object = self.object_path(&digest);
         if !self.has_object(&output) || digest_file(&object)? != digest {
-            File::open(file).and_then(|file| file.sync_all()).map_err(failure("sync", file))?;
             self.rename(file, &object)?;
         }
         Ok(output)
+    }
+
+    /// Makes the bytes of an object durable.
+    pub(super) fn sync_object(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.object_path(digest);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(failure("sync", &path))
     }
 
     /// Whether the object of an output is there with the right size. What its bytes are, [`Store::verify`] checks.
