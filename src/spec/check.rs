@@ -194,7 +194,7 @@ impl<'a> Checker<'a> {
 
     /// `oneOf` and `anyOf`: options, tagged enums, enums of names.
     fn alternatives(&mut self, schema: &'a Value, alternatives: &'a [Value], value: &'a Value) {
-        let resolved: Vec<&Value> = alternatives.iter().map(|schema| self.target(schema)).collect();
+        let resolved = self.flattened(alternatives);
         if let Value::Object(map) = value {
             if let Some(tag) = tag(&resolved) {
                 self.tagged(schema, &resolved, tag, map);
@@ -236,6 +236,17 @@ impl<'a> Checker<'a> {
                 self.problems.extend(checked.min_by_key(Vec::len).unwrap_or_default());
             }
         }
+    }
+
+    /// Alternatives of alternatives, such as an optional choice or one with a short spelling, stand side by side.
+    fn flattened(&self, outer: &'a [Value]) -> Vec<&'a Value> {
+        let targets = outer.iter().map(|schema| self.target(schema));
+        targets
+            .flat_map(|schema| match alternatives(schema) {
+                Some(inner) if schema.get("properties").is_none() => self.flattened(inner),
+                _ => vec![schema],
+            })
+            .collect()
     }
 
     fn tagged(&mut self, outer: &'a Value, alternatives: &[&'a Value], tag: &str, map: &'a Map<String, Value>) {
@@ -417,4 +428,41 @@ fn found(value: &Value) -> String {
 
 fn is_yaml_1_1_bool(text: &str) -> bool {
     matches!(text.to_lowercase().as_str(), "yes" | "no" | "on" | "off" | "y" | "n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn messages(schema: &Value, value: Value) -> Vec<String> {
+        check(schema, &value).into_iter().map(|problem| problem.message).collect()
+    }
+
+    #[test]
+    fn choices_are_names_or_maps_with_one_name_and_may_be_optional() {
+        let schema = json!({
+            "$defs": {"Layers": {"type": "object", "additionalProperties": false, "properties": {"layers": {"type": "integer"}}}},
+            "anyOf": [
+                {"enum": ["mf", "lightgcn"]},
+                {"oneOf": [
+                    {"type": "object", "required": ["mf"], "properties": {"mf": {"type": "object"}}},
+                    {"type": "object", "required": ["lightgcn"], "properties": {"lightgcn": {"$ref": "#/$defs/Layers"}}},
+                ]},
+                {"type": "null"},
+            ],
+        });
+        for sound in [json!("mf"), json!({"mf": {}}), json!({"lightgcn": {"layers": 2}}), json!(null)] {
+            assert_eq!(messages(&schema, sound.clone()), Vec::<String>::new(), "{sound}");
+        }
+        assert_eq!(messages(&schema, json!("mv")), ["`with` is the text `mv`, which is not one of the choices"]);
+        assert_eq!(messages(&schema, json!({"mff": {}})), ["`with` is `mff`, which is not one of the choices"]);
+        assert_eq!(messages(&schema, json!({"lightgcn": {"layer": 2}})), ["there is no parameter `layer`"]);
+        assert_eq!(
+            messages(&schema, json!({"lightgcn": {"layers": 2.5}})),
+            ["`layers` is the number 2.5, but an integer is needed"]
+        );
+        assert_eq!(messages(&schema, json!(3)).len(), 1);
+    }
 }
