@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::suggest;
+use super::types::{expected, found, is_yaml_1_1_bool, type_fits};
 
 /// Something wrong with a parameter.
 #[derive(Debug, PartialEq)]
@@ -369,65 +370,6 @@ fn names<'a>(alternatives: &[&'a Value]) -> Vec<&'a str> {
         several.iter().chain(schema.get("const")).filter_map(Value::as_str).collect::<Vec<_>>()
     };
     alternatives.iter().flat_map(listed).collect()
-}
-
-fn type_fits(schema: &Value, value: &Value) -> bool {
-    let fits = |name: &str| match name {
-        "null" => value.is_null(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "string" => value.is_string(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        _ => true,
-    };
-    match schema.get("type") {
-        Some(Value::String(name)) => fits(name),
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).any(fits),
-        _ => match (schema.get("const"), schema.get("enum").and_then(Value::as_array)) {
-            (Some(constant), _) => constant == value,
-            (None, Some(names)) => names.contains(value),
-            (None, None) => true,
-        },
-    }
-}
-
-/// What a schema asks for, in words.
-fn expected(schema: &Value) -> String {
-    let word = |name: &str| match name {
-        "null" => "nothing",
-        "boolean" => "true or false",
-        "integer" => "an integer",
-        "number" => "a number",
-        "string" => "a text",
-        "array" => "a list",
-        _ => "a map",
-    };
-    match schema.get("type") {
-        Some(Value::String(name)) => word(name).to_owned(),
-        Some(Value::Array(names)) => {
-            let names = names.iter().filter_map(Value::as_str).filter(|&name| name != "null").map(word);
-            names.collect::<Vec<_>>().join(" or ")
-        }
-        _ => "another value".to_owned(),
-    }
-}
-
-/// What was found, in words.
-fn found(value: &Value) -> String {
-    match value {
-        Value::Null => "nothing".to_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => format!("the text `{text}`"),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a map".to_owned(),
-    }
-}
-
-fn is_yaml_1_1_bool(text: &str) -> bool {
-    matches!(text.to_lowercase().as_str(), "yes" | "no" | "on" | "off" | "y" | "n")
 }
 
 #[cfg(test)]

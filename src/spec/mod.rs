@@ -20,6 +20,7 @@ mod suggest;
 mod template;
 #[cfg(test)]
 mod tests;
+mod types;
 mod values;
 mod written;
 mod yaml;
