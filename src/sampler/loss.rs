@@ -33,7 +33,9 @@ mod tests {
 
     #[test]
     fn bpr_at_known_margins() {
-        for (margin, expected) in [(0.0, 0.693_147_18), (1.0, 0.313_261_69), (-1.0, 1.313_261_69), (-200.0, 200.0)] {
+        for (margin, expected) in
+            [(0.0, std::f64::consts::LN_2), (1.0, 0.313_261_69), (-1.0, 1.313_261_69), (-200.0, 200.0)]
+        {
             let loss = bpr(&rows(&[1.0], 1), &rows(&[margin], 1), &rows(&[0.0], 1));
             assert!((value(&loss) - expected).abs() < 1e-6 * expected.max(1.0));
         }

@@ -24,7 +24,7 @@ pub enum SamplerParams {
     /// One uniform negative per pair, among the items that the user has not interacted with in training.
     Uniform {},
     /// CNSDiff (arXiv 2508.07243): negatives synthesised by diffusion from the positive, mixed with uniform ones.
-    Cnsdiff(cnsdiff::Params),
+    Cnsdiff(Box<cnsdiff::Params>),
 }
 
 /// Why a sampler cannot work.
@@ -118,7 +118,7 @@ impl SamplerParams {
     pub fn sampler(&self, seed: u64, dim: usize, optimizer: &crate::model::AdamParams) -> Box<dyn Sampler> {
         match self {
             Self::Uniform {} => Box::new(rns::Rns),
-            Self::Cnsdiff(params) => Box::new(cnsdiff::Cnsdiff::new(params.clone(), seed, dim, optimizer)),
+            Self::Cnsdiff(params) => Box::new(cnsdiff::Cnsdiff::new((**params).clone(), seed, dim, optimizer)),
         }
     }
 }

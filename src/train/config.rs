@@ -174,7 +174,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler::cnsdiff::{Params, Variant};
+    use crate::sampler::cnsdiff::Variant;
     use serde_json::{Value, json};
 
     fn read(value: Value) -> Result<Config, serde_json::Error> {
@@ -185,7 +185,7 @@ mod tests {
     fn a_name_alone_means_its_defaults() {
         let short = read(json!({ "backbone": "lightgcn", "sampler": "cnsdiff", "seed": 1, "select": "last" })).unwrap();
         assert_eq!(short.backbone, Backbone::Lightgcn { layers: 2 });
-        assert_eq!(short.sampler, SamplerParams::Cnsdiff(Params::default()));
+        assert_eq!(short.sampler, SamplerParams::Cnsdiff(Box::default()));
         let written = serde_json::to_value(&short).unwrap();
         assert_eq!(written["backbone"], json!({ "lightgcn": { "layers": 2 } }));
         assert_eq!(written["select"], json!({ "last": {} }));
