@@ -17,4 +17,7 @@ fn main() {
     if Path::new(&lib).join("libtorch_cuda.so").exists() {
         println!("cargo:rustc-link-arg-bin=cnsdiff-pipe-worker=-Wl,--no-as-needed,-ltorch_cuda,--as-needed");
     }
+    // The user's binary uses nothing of libtorch, but the library's object files refer to it, and the initialisers in
+    // its C++ glue would keep it loaded (a second at every start). Without the glue the linker drops all of it.
+    println!("cargo:rustc-link-arg-bin=cnsdiff-pipe=-Wl,--remap-inputs=*libtorch_sys-*.rlib=/dev/null");
 }
