@@ -29,7 +29,9 @@ use crate::rng;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Synthetic {
+    /// How many users.
     pub users: u32,
+    /// How many items.
     pub items: u32,
     /// Rows of the log wanted; a few less come when users have seen all that they like.
     pub interactions: u32,
@@ -45,6 +47,7 @@ pub struct Synthetic {
     pub drift: f64,
     /// Standard deviation of chance in a decision; that of preferences is 1.
     pub noise: f64,
+    /// Everything random follows from it.
     pub seed: u64,
 }
 

@@ -53,11 +53,13 @@ pub struct Params {
     /// Significance marks, from the port `tests`.
     #[serde(default)]
     pub marks: Option<MarkParams>,
+    /// What stands above the table.
     #[serde(default)]
     pub caption: String,
     /// LaTeX label; `tab:<file>` by default.
     #[serde(default)]
     pub label: Option<String>,
+    /// What is rendered.
     #[serde(default = "default_formats")]
     pub formats: Vec<Format>,
     /// Name of the files, without ending.

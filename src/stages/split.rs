@@ -19,10 +19,12 @@ pub struct Split;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
+    /// How the interactions are divided.
     pub scenario: Scenario,
     /// The parts of the data that take part; all if empty.
     #[serde(default)]
     pub parts: Vec<String>,
+    /// Decides what random shares consist of.
     #[serde(default)]
     pub seed: u64,
 }
