@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use cnsdiff_pipe::cli::reference;
 use cnsdiff_pipe::spec::Form;
 use cnsdiff_pipe::stages::registry;
+use granit_parser::{Event, Parser, ScalarStyle};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -157,6 +158,39 @@ fn shipped_pipelines_have_no_mistake() {
     for path in shipped() {
         let output = Command::new(env!("CARGO_BIN_EXE_cnsdiff-pipe")).arg("graph").arg(&path).output().unwrap();
         assert!(output.status.success(), "{}\n{}", path.display(), String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The next value of a YAML file without anchors and tags; `None` at the end of a list or map.
+fn json<'a>(events: &mut impl Iterator<Item = Event<'a>>) -> Option<serde_json::Value> {
+    loop {
+        match events.next()? {
+            Event::Scalar(text, style, ..) => {
+                let plain = if style == ScalarStyle::Plain { serde_json::from_str(&text).ok() } else { None };
+                return Some(plain.unwrap_or_else(|| text.into_owned().into()));
+            }
+            Event::SequenceStart(..) => return Some(std::iter::from_fn(|| json(events)).collect()),
+            Event::MappingStart(..) => {
+                let pair = || Some((json(events)?.as_str()?.to_owned(), json(events)?));
+                return Some(std::iter::from_fn(pair).collect::<serde_json::Map<_, _>>().into());
+            }
+            Event::SequenceEnd | Event::MappingEnd => return None,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn shipped_pipelines_follow_the_schema_and_name_it() {
+    let schema: serde_json::Value = serde_json::from_str(&reference::schema().unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for path in shipped() {
+        let text = fs::read_to_string(&path).unwrap();
+        let pipeline = json(&mut Parser::new_from_str(&text).map(|event| event.unwrap().0)).expect("a value");
+        let errors: Vec<String> =
+            validator.iter_errors(&pipeline).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{}\n{}", path.display(), errors.join("\n"));
+        assert!(text.contains("$schema="), "{} names no schema", path.display());
     }
 }
 
