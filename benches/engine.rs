@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for &size in &sizes {
         let dir = tempfile::tempdir()?;
         let own = env!("CARGO_BIN_EXE_cnsdiff-pipe");
-        for (what, text) in [("command, written out", written_out(size)), ("command, over an axis", over_an_axis(size))] {
+        for (what, text) in [("command, written out", written_out(size)), ("command, over an axis", over_an_axis(size))]
+        {
             let base = dir.path().join(what);
             fs::create_dir(&base)?;
             fs::write(base.join("pipeline.yaml"), text)?;

@@ -9,10 +9,26 @@ use super::stage::{Progress, StageError};
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    RunStarted { run: String, pipeline: String, stages: usize, jobs: usize },
-    StageStarted { id: String, kind: String, threads: usize },
-    StageProgress { id: String, #[serde(flatten)] progress: Progress },
-    StageLog { id: String, line: String },
+    RunStarted {
+        run: String,
+        pipeline: String,
+        stages: usize,
+        jobs: usize,
+    },
+    StageStarted {
+        id: String,
+        kind: String,
+        threads: usize,
+    },
+    StageProgress {
+        id: String,
+        #[serde(flatten)]
+        progress: Progress,
+    },
+    StageLog {
+        id: String,
+        line: String,
+    },
     StageFinished(Finished),
     RunFinished(Summary),
 }

@@ -106,12 +106,8 @@ impl Task<'_> {
 
     fn fetch(&self, file: &RawFile, notify: &(dyn Fn(Notice) + Sync)) -> Result<PathBuf, StageError> {
         let progress = |done: u64, total: Option<u64>| {
-            let progress = super::stage::Progress {
-                done,
-                total: total.unwrap_or(0),
-                unit: "byte".to_owned(),
-                values: Vec::new(),
-            };
+            let progress =
+                super::stage::Progress { done, total: total.unwrap_or(0), unit: "byte".to_owned(), values: Vec::new() };
             notify(Notice::Progress(progress));
         };
         self.raw

@@ -85,18 +85,34 @@ pub enum State {
     /// Not asked for.
     Excluded,
     /// The store has its results.
-    Hit { key: Digest, entry: Arc<Entry> },
+    Hit {
+        key: Digest,
+        entry: Arc<Entry>,
+    },
     /// It has to be executed.
-    Miss { key: Digest, forced: bool },
+    Miss {
+        key: Digest,
+        forced: bool,
+    },
     /// Its key is not known before these instances have been executed.
-    Waits { on: Vec<usize> },
+    Waits {
+        on: Vec<usize>,
+    },
     /// It cannot be or was not executed with success.
-    Failed { key: Option<Digest>, failure: Failure },
-    Executed { key: Digest, entry: Arc<Entry> },
+    Failed {
+        key: Option<Digest>,
+        failure: Failure,
+    },
+    Executed {
+        key: Digest,
+        entry: Arc<Entry>,
+    },
     /// Something it needs failed.
     Skipped,
     /// The run ended before it did.
-    Cancelled { key: Option<Digest> },
+    Cancelled {
+        key: Option<Digest>,
+    },
 }
 
 impl State {

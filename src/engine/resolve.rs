@@ -134,12 +134,7 @@ pub(super) fn failure(error: StageError) -> Failure {
 }
 
 /// Where every instance stands before a run: what `plan` and `status` show.
-pub fn probe(
-    plan: &Plan,
-    kinds: &Registry,
-    store: &Store,
-    options: &Options,
-) -> Result<Vec<State>, EngineError> {
+pub fn probe(plan: &Plan, kinds: &Registry, store: &Store, options: &Options) -> Result<Vec<State>, EngineError> {
     Ok(Resolver::new(plan, kinds, store, options)?.probe())
 }
 
@@ -175,10 +170,9 @@ pub fn estimate(plan: &Plan, store: &Store, states: &[State]) -> Vec<Option<f64>
     for (index, seconds) in known.iter().enumerate() {
         let Some(seconds) = seconds else { continue };
         let stage = plan.instance(index).stage;
-        for (sum, count) in [
-            by_stage.entry(stage).or_default(),
-            by_kind.entry(plan.pipeline.stages[stage].kind.as_str()).or_default(),
-        ] {
+        for (sum, count) in
+            [by_stage.entry(stage).or_default(), by_kind.entry(plan.pipeline.stages[stage].kind.as_str()).or_default()]
+        {
             *sum += seconds;
             *count += 1;
         }

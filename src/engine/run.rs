@@ -56,9 +56,10 @@ pub fn run(
     let result = std::thread::scope(|scope| run.complete(scope, &receiver));
     let Run { states, mut summary, .. } = run;
     // Also after an error: what was finished shall be found again.
-    let keys = states.iter().enumerate().filter_map(|(index, state)| {
-        state.entry().map(|entry| (plan.instance(index).id.as_str(), entry.key))
-    });
+    let keys = states
+        .iter()
+        .enumerate()
+        .filter_map(|(index, state)| state.entry().map(|entry| (plan.instance(index).id.as_str(), entry.key)));
     store.remember(&plan.pipeline.name, keys)?;
     store.sync()?;
     result?;
@@ -300,11 +301,8 @@ impl<'env, 'sink> Run<'env, 'sink> {
     }
 
     fn start<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>, index: usize, mut task: Task<'env>) {
-        let event = Event::StageStarted {
-            id: task.job.id.clone(),
-            kind: task.job.kind.clone(),
-            threads: task.job.threads,
-        };
+        let event =
+            Event::StageStarted { id: task.job.id.clone(), kind: task.job.kind.clone(), threads: task.job.threads };
         (self.sink)(&event);
         let sender = self.sender.clone();
         scope.spawn(move || {

@@ -154,11 +154,7 @@ impl Drop for WorkerPool {
 impl Worker {
     /// The end of the job, or `None` when the worker ended before. Lines that are no messages are log lines, since
     /// libraries print where they like.
-    fn run(
-        &mut self,
-        job: &Job,
-        notify: &(dyn Fn(Notice) + Sync),
-    ) -> io::Result<Option<(Option<StageError>, Usage)>> {
+    fn run(&mut self, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> io::Result<Option<(Option<StageError>, Usage)>> {
         let mut line = serde_json::to_string(job)?;
         line.push('\n');
         self.stdin.write_all(line.as_bytes())?;
@@ -215,7 +211,8 @@ fn died(status: Option<ExitStatus>) -> StageError {
     let Some(status) = status else {
         return StageError::new("the worker process stopped answering and was killed");
     };
-    let error = StageError::new(format!("the worker process ended before the stage did: {}", process::describe(status)));
+    let error =
+        StageError::new(format!("the worker process ended before the stage did: {}", process::describe(status)));
     match status.signal() {
         Some(libc::SIGKILL) => error.with_help(
             "the system does this when memory runs out (`dmesg` tells): use fewer --jobs, or a smaller batch or dimension",

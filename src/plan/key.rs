@@ -256,13 +256,14 @@ pub struct Change {
 pub fn diff(old: &[(String, String)], new: &[(String, String)]) -> Vec<Change> {
     let before: BTreeMap<&str, &str> = old.iter().map(|(field, text)| (field.as_str(), text.as_str())).collect();
     let after: BTreeMap<&str, &str> = new.iter().map(|(field, text)| (field.as_str(), text.as_str())).collect();
-    let changed = new.iter().filter(|(field, text)| before.get(field.as_str()) != Some(&text.as_str())).map(
-        |(field, text)| Change {
-            field: field.clone(),
-            old: before.get(field.as_str()).map(|&text| text.to_owned()),
-            new: Some(text.clone()),
-        },
-    );
+    let changed =
+        new.iter().filter(|(field, text)| before.get(field.as_str()) != Some(&text.as_str())).map(|(field, text)| {
+            Change {
+                field: field.clone(),
+                old: before.get(field.as_str()).map(|&text| text.to_owned()),
+                new: Some(text.clone()),
+            }
+        });
     let gone = old.iter().filter(|(field, _)| !after.contains_key(field.as_str())).map(|(field, text)| Change {
         field: field.clone(),
         old: Some(text.clone()),

@@ -86,7 +86,9 @@ impl Plan {
         let wanted: Vec<(&str, &str)> =
             labels.trim_end_matches(']').split(',').filter_map(|label| label.split_once('=')).collect();
         let agrees = |instance: &Instance| {
-            wanted.iter().all(|(axis, label)| instance.labels.iter().any(|(a, l)| a == axis.trim() && l == label.trim()))
+            wanted
+                .iter()
+                .all(|(axis, label)| instance.labels.iter().any(|(a, l)| a == axis.trim() && l == label.trim()))
         };
         let found: Vec<usize> = (0..self.len())
             .filter(|&index| {

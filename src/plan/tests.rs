@@ -129,17 +129,13 @@ fn every_part_of_the_material_enters_the_key() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), variants.len());
-    assert_eq!(
-        variants[9].fields()[4],
-        ("needs.p[seed=2].t".to_owned(), Digest::of(b"x").to_string())
-    );
+    assert_eq!(variants[9].fields()[4], ("needs.p[seed=2].t".to_owned(), Digest::of(b"x").to_string()));
 }
 
 #[test]
 fn numbers_keep_their_type_and_every_bit() {
     let texts = ["1", "1.0", "-0.0", "0.0", "0", "18446744073709551615", "5e-324", "0.1", "0.10000000000000002"];
-    let mut keys: Vec<_> =
-        texts.iter().map(|text| material(&serde_json::from_str(text).unwrap()).key()).collect();
+    let mut keys: Vec<_> = texts.iter().map(|text| material(&serde_json::from_str(text).unwrap()).key()).collect();
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), texts.len());

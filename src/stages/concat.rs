@@ -25,8 +25,7 @@ impl Stage for Concat {
     const KIND: &'static str = "concat";
     const VERSION: u32 = 1;
     const DOC: &'static str = "Tables of equal columns one below the other, each with its labels as columns.";
-    const PORTS: &'static [Port] =
-        &[Port { name: "tables", doc: "The tables.", artifacts: &[], arity: Arity::Many }];
+    const PORTS: &'static [Port] = &[Port { name: "tables", doc: "The tables.", artifacts: &[], arity: Arity::Many }];
     const OUTPUTS: &'static [Output] = &[Output {
         name: "table",
         doc: "A column per axis of the sources, then their columns; rows in the order of the sources.",
@@ -66,8 +65,10 @@ fn labelled(input: &Input, axes: &[&str]) -> Result<RecordBatch, StageError> {
     let table = parquet::read(path)?;
     let schema = table.schema();
     if let Some(axis) = axes.iter().find(|axis| schema.field_with_name(axis).is_ok()) {
-        return Err(StageError::new(format!("the tables have a column `{axis}`, which is also an axis of the pipeline"))
-            .with_help("rename one of them"));
+        return Err(StageError::new(format!(
+            "the tables have a column `{axis}`, which is also an axis of the pipeline"
+        ))
+        .with_help("rename one of them"));
     }
     let label = |axis: &&str| {
         let label = input.labels.iter().find(|(name, _)| name == axis).map(|(_, label)| label.as_str());

@@ -53,9 +53,8 @@ fn batch(params: &Params) -> Result<RecordBatch, ParamError> {
         });
     }
     let columns = names.into_iter().map(|name| Ok((name, column(params, name)?, true)));
-    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ParamError>>()?).map_err(|error| {
-        ParamError { path: vec!["rows".to_owned()], message: error.to_string(), help: None }
-    })
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ParamError>>()?)
+        .map_err(|error| ParamError { path: vec!["rows".to_owned()], message: error.to_string(), help: None })
 }
 
 /// The type of a column is that of its first value, integers giving way to floats.

@@ -18,9 +18,11 @@ mod verify;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 pub use entry::{Entry, Origin, OutputEntry};
 pub use gc::{GcOptions, GcReport};
@@ -31,6 +33,9 @@ use crate::digest::Digest;
 
 /// Version of the layout of the cache directory.
 const FORMAT: &str = "1";
+
+/// How many directories [`Store::sync`] makes durable at a time.
+const SYNC_THREADS: usize = 32;
 
 /// The cache could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,11 +111,16 @@ impl Store {
 
     /// Makes the names of everything written so far durable. The contents already are.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let directories = std::mem::take(&mut *self.unsynced());
-        for directory in directories {
-            File::open(&directory).and_then(|file| file.sync_all()).map_err(failure("sync", &directory))?;
-        }
-        Ok(())
+        let directories: Vec<PathBuf> = std::mem::take(&mut *self.unsynced()).into_iter().collect();
+        let sync = |directory: &PathBuf| {
+            File::open(directory).and_then(|file| file.sync_all()).map_err(failure("sync", directory))
+        };
+        // Side by side: a disk makes many durable in the time it takes for one.
+        thread::scope(|scope| {
+            let shares = directories.chunks(directories.len().div_ceil(SYNC_THREADS).max(1));
+            let threads: Vec<_> = shares.map(|share| scope.spawn(move || share.iter().try_for_each(sync))).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
     }
 
     fn unsynced(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
@@ -135,9 +145,9 @@ impl Store {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), StoreError> {
         let tmp = self.dir.join("tmp");
-        let temporary =
-            tmp.join(format!("{}-{}", std::process::id(), self.counter.fetch_add(1, Ordering::Relaxed)));
-        let mut file = retry_in_new_dir(&temporary, || File::create(&temporary)).map_err(failure("write", &temporary))?;
+        let temporary = tmp.join(format!("{}-{}", std::process::id(), self.counter.fetch_add(1, Ordering::Relaxed)));
+        let mut file =
+            retry_in_new_dir(&temporary, || File::create(&temporary)).map_err(failure("write", &temporary))?;
         write(&mut file).and_then(|()| file.sync_all()).map_err(failure("write", &temporary))?;
         self.rename(&temporary, path)
     }

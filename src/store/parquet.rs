@@ -21,7 +21,10 @@ pub struct ParquetError {
     reason: String,
 }
 
-pub(super) fn failure<'a, E: std::fmt::Display>(verb: &'static str, path: &'a Path) -> impl FnOnce(E) -> ParquetError + 'a {
+pub(super) fn failure<'a, E: std::fmt::Display>(
+    verb: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(E) -> ParquetError + 'a {
     move |error| ParquetError { verb, path: path.to_owned(), reason: error.to_string() }
 }
 
@@ -36,8 +39,7 @@ pub fn write(path: &Path, batch: &RecordBatch, metadata: &[(&str, String)]) -> R
         .set_key_value_metadata(Some(metadata))
         .build();
     let file = File::create(path).map_err(failure("write", path))?;
-    let mut writer =
-        ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(failure("write", path))?;
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(failure("write", path))?;
     writer.write(batch).map_err(failure("write", path))?;
     writer.close().map_err(failure("write", path))?;
     Ok(())

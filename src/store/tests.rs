@@ -23,8 +23,7 @@ impl Lab {
     /// Puts a table with one value and commits it under a key named after it.
     fn commit(&self, value: i64) -> (Digest, OutputEntry) {
         let file = self.store.dir().join("made.parquet");
-        let batch =
-            RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![value])) as _)]).unwrap();
+        let batch = RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![value])) as _)]).unwrap();
         parquet::write(&file, &batch, &[]).unwrap();
         let output = self.store.put("table", &file).unwrap();
         let key = Digest::of(&value.to_le_bytes());
@@ -38,7 +37,8 @@ impl Lab {
             peak_memory_bytes: None,
             threads: 2,
         };
-        let origin = Origin { id: "a".to_owned(), material: vec![("f".to_owned(), "1".to_owned())], ..Origin::default() };
+        let origin =
+            Origin { id: "a".to_owned(), material: vec![("f".to_owned(), "1".to_owned())], ..Origin::default() };
         self.store.commit(&entry, &origin).unwrap();
         assert_eq!(self.store.entry(&key), Some(entry));
         assert_eq!(self.store.origin(&key).unwrap(), Some(origin));

@@ -210,11 +210,7 @@ impl Lab {
             Event::StageFinished(finished) => Some((finished.id.clone(), finished.outcome)),
             _ => None,
         };
-        Ran {
-            states: ids.zip(states).collect(),
-            outcomes: events.iter().filter_map(outcome).collect(),
-            events,
-        }
+        Ran { states: ids.zip(states).collect(), outcomes: events.iter().filter_map(outcome).collect(), events }
     }
 
     /// A worker that is this shell script.

@@ -53,9 +53,11 @@ fn renamed_stage_is_not_executed_again() {
 
 #[test]
 fn equal_stages_are_executed_once() {
-    let lab = Lab::new()
-        .sum_with("a", json!({ "value": 1, "sleep_ms": 50 }), &[])
-        .sum_with("b", json!({ "value": 1, "sleep_ms": 50 }), &[]);
+    let lab = Lab::new().sum_with("a", json!({ "value": 1, "sleep_ms": 50 }), &[]).sum_with(
+        "b",
+        json!({ "value": 1, "sleep_ms": 50 }),
+        &[],
+    );
     let ran = lab.run();
     assert_eq!(lab.journal().len(), 1);
     assert_eq!(ran.digests()["a"], ran.digests()["b"]);

@@ -60,10 +60,8 @@ fn retry_finds_the_scratch_of_the_first_attempt() {
 
 #[test]
 fn interrupted_run_keeps_what_is_finished() {
-    let lab = Lab::new()
-        .sum("a", 1, &[])
-        .sum_with("b", json!({ "value": 2, "sleep_ms": 300 }), &["a"])
-        .sum("c", 3, &["b"]);
+    let lab =
+        Lab::new().sum("a", 1, &[]).sum_with("b", json!({ "value": 2, "sleep_ms": 300 }), &["a"]).sum("c", 3, &["b"]);
     let interrupt = lab.options.interrupt.clone();
     let timer = std::thread::spawn({
         let interrupt = interrupt.clone();
