@@ -55,7 +55,7 @@ fn collect(store: &Store, days: u64, dry_run: bool, ui: &Ui) -> Result<u8, Stop>
     let age = Duration::from_secs(days.saturating_mul(DAY));
     let since = SystemTime::now().checked_sub(age).map(timestamp).unwrap_or_default();
     let mut keep: BTreeSet<Digest> = BTreeSet::new();
-    for record in Record::all(store).into_iter().filter(|record| record.started >= since) {
+    for record in Record::all(store).into_iter().filter(|record| record.started > since) {
         keep.extend(record.with_stages(store)?.stages.iter().filter_map(|stage| stage.key));
     }
     let report = store.gc(&GcOptions { keep, older_than: age, dry_run }).map_err(Stop::store)?;

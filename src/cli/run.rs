@@ -103,7 +103,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     match code {
         DONE if args.locked => ui.note(&format!("all results are those of {}", lock_path.display())),
         DONE => ended.keep_lock(args, locked.unwrap_or_default(), &lock_path, &named)?,
-        INTERRUPTED => ui.note("interrupted: what is finished is kept, the same command goes on from there"),
+        INTERRUPTED => ui.note("what is finished is kept; the same command goes on from there"),
         _ => {}
     }
     Ok(code)

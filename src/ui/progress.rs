@@ -40,7 +40,9 @@ impl Pace {
 /// `from` is how far the stage was `elapsed` ago.
 fn describe(progress: &Progress, from: u64, elapsed: Duration) -> String {
     let mut parts = vec![format!("{} {}/{}", progress.unit, progress.done, progress.total)];
-    parts.extend(progress.values.iter().map(|(name, value)| format!("{name} {}", number(*value))));
+    // The first value is the loss; the others come last, where a narrow line cuts them off.
+    let mut values = progress.values.iter().map(|(name, value)| format!("{name} {}", number(*value)));
+    parts.extend(values.next());
     let done = progress.done.saturating_sub(from);
     if done > 0 && elapsed > Duration::ZERO {
         let rate = done as f64 / elapsed.as_secs_f64();
@@ -48,6 +50,7 @@ fn describe(progress: &Progress, from: u64, elapsed: Duration) -> String {
         parts.push(if rate >= 1.0 { format!("{}/s", number(rate)) } else { format!("{} each", duration(1.0 / rate)) });
         parts.push(format!("{} left", duration(left)));
     }
+    parts.extend(values);
     parts.join(", ")
 }
 
@@ -203,6 +206,14 @@ mod tests {
     fn a_resumed_stage_counts_only_what_it_did_itself() {
         let text = describe(&progress(60), 50, Duration::from_secs(10));
         assert_eq!(text, "epoch 60/100, loss 0.4213, 1/s, 40 s left");
+    }
+
+    #[test]
+    fn further_values_come_last() {
+        let mut progress = progress(20);
+        progress.values.push(("reg".to_owned(), 0.5));
+        let text = describe(&progress, 0, Duration::from_secs(10));
+        assert_eq!(text, "epoch 20/100, loss 0.4213, 2/s, 40 s left, reg 0.5000");
     }
 
     #[test]
