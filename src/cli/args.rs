@@ -332,7 +332,8 @@ mod tests {
 
     #[test]
     fn global_options_stand_anywhere() {
-        let cli = Cli::try_parse_from(["cnsdiff-pipe", "run", "a.yaml", "-C", "x", "--json", "--seeds", "1..5"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["cnsdiff-pipe", "run", "a.yaml", "-C", "x", "--json", "--seeds", "1..5"]).unwrap();
         assert!(cli.global.json && cli.global.directory == Some("x".into()));
         assert!(Cli::try_parse_from(["cnsdiff-pipe", "run", "--jobs", "0"]).is_err());
         assert!(Cli::try_parse_from(["cnsdiff-pipe", "run", "--locked", "--update-lock"]).is_err());

@@ -46,7 +46,12 @@ fn list(store: &Store, ui: &Ui) -> Result<u8, Stop> {
     }
     rows.sort();
     ui.result(&text::table(ui.out, &["made for", "kind", "key", "size", "time"], &rows));
-    ui.note(&format!("{}, {} of artifacts in {}", text::count(rows.len(), "result"), text::bytes(total), store.dir().display()));
+    ui.note(&format!(
+        "{}, {} of artifacts in {}",
+        text::count(rows.len(), "result"),
+        text::bytes(total),
+        store.dir().display()
+    ));
     Ok(DONE)
 }
 
@@ -84,7 +89,11 @@ fn verify(store: &Store, repair: bool, ui: &Ui) -> Result<u8, Stop> {
             ui.result(&format!("damaged: {}: {}", damage.path.display(), damage.reason));
         }
         let (entries, objects) = (text::count(report.entries, "result"), text::count(report.objects, "object"));
-        ui.result(&format!("read {entries} and {objects} ({}), {} damaged", text::bytes(report.bytes), report.damaged.len()));
+        ui.result(&format!(
+            "read {entries} and {objects} ({}), {} damaged",
+            text::bytes(report.bytes),
+            report.damaged.len()
+        ));
     }
     if report.damaged.is_empty() {
         return Ok(DONE);

@@ -84,8 +84,12 @@ fn compare(old: &Record, new: &Record, store: &Store) -> Result<Difference, Stop
     };
     let (before, after) = (by_id(old), by_id(new));
     let mut parameters: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
-    let mut difference =
-        Difference { old: old.run.clone(), new: new.run.clone(), circumstances: circumstances(old, new), ..Difference::default() };
+    let mut difference = Difference {
+        old: old.run.clone(),
+        new: new.run.clone(),
+        circumstances: circumstances(old, new),
+        ..Difference::default()
+    };
     difference.only_old = before.keys().filter(|id| !after.contains_key(*id)).cloned().collect();
     difference.only_new = after.keys().filter(|id| !before.contains_key(*id)).cloned().collect();
     for (id, stage) in &after {
@@ -138,7 +142,9 @@ fn flat(value: &Value) -> BTreeMap<String, String> {
     fn visit(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
         let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         match value {
-            Value::Object(map) if !map.is_empty() => map.iter().for_each(|(name, value)| visit(&join(name), value, fields)),
+            Value::Object(map) if !map.is_empty() => {
+                map.iter().for_each(|(name, value)| visit(&join(name), value, fields))
+            }
             Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
                 items.iter().enumerate().for_each(|(index, item)| visit(&format!("{path}[{index}]"), item, fields));
             }
@@ -198,7 +204,12 @@ fn describe(difference: &Difference, style: Style) -> String {
     if !difference.parameters.is_empty() {
         lines.push(title("parameters"));
         for change in &difference.parameters {
-            lines.push(format!("  {}: {}  {}", change.what, arrow(change), style.paint(Tone::Dim, &several(&change.instances))));
+            lines.push(format!(
+                "  {}: {}  {}",
+                change.what,
+                arrow(change),
+                style.paint(Tone::Dim, &several(&change.instances))
+            ));
         }
     }
     for (name, ids) in [("only in the old run", &difference.only_old), ("only in the new run", &difference.only_new)] {

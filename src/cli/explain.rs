@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::args::{Explain, Global};
 use super::exit::{DONE, Stop};
-use super::project::{Project, engine_error, open_store};
 use super::plan::word;
+use super::project::{Project, engine_error, open_store};
 use crate::digest::Digest;
 use crate::engine::{self, Options, State};
 use crate::plan::{Change, diff};
@@ -98,7 +98,10 @@ impl Explainer<'_> {
             return Ok(("nothing changed, but its result is no longer in the cache".to_owned(), Vec::new()));
         }
         let Some(origin) = self.store.origin(old).map_err(Stop::store)? else {
-            return Ok(("it changed, but what its last key was made of is no longer in the cache".to_owned(), Vec::new()));
+            return Ok((
+                "it changed, but what its last key was made of is no longer in the cache".to_owned(),
+                Vec::new(),
+            ));
         };
         let fields = engine::fields(plan, &self.project.registry, self.store, self.options, self.states, index)
             .map_err(engine_error)?;
@@ -116,7 +119,8 @@ impl Explanation {
         let tone = if self.state == "cached" { Tone::Good } else { Tone::Note };
         let mut text = format!("  {}: {}", ui.out.paint(tone, self.state), self.reason);
         for change in &self.changes {
-            let [old, new] = [&change.old, &change.new].map(|value| value.as_deref().map_or("nothing".to_owned(), brief));
+            let [old, new] =
+                [&change.old, &change.new].map(|value| value.as_deref().map_or("nothing".to_owned(), brief));
             text.push_str(&format!("\n    {}: {old} -> {new}", change.field));
         }
         for id in &self.waits_on {

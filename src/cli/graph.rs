@@ -83,7 +83,8 @@ fn dot(name: &str, drawing: &Drawing) -> String {
 }
 
 fn mermaid(drawing: &Drawing) -> String {
-    let escaped = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;");
+    let escaped =
+        |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;");
     let mut text = String::from("flowchart TD\n");
     for (index, lines) in drawing.nodes.iter().enumerate() {
         let label: Vec<String> = lines.iter().map(|line| escaped(line)).collect();

@@ -115,7 +115,10 @@ impl Lock {
             };
             for output in &entry.outputs {
                 let Some(locked) = line.artifacts.get(&output.name) else {
-                    return Ok(Some(Difference::new(id, format!("its artifact `{}` is not in the lock file", output.name))));
+                    return Ok(Some(Difference::new(
+                        id,
+                        format!("its artifact `{}` is not in the lock file", output.name),
+                    )));
                 };
                 if locked.digest != output.digest {
                     let how = difference(&output.name, locked, &output.digest, store)?;
@@ -179,8 +182,11 @@ impl Line {
     fn render(&self, id: &str) -> String {
         let mut text = format!("{} {}", escape(id, "%"), self.key);
         for (name, artifact) in &self.artifacts {
-            let columns: Vec<String> =
-                artifact.columns.iter().map(|(name, digest)| format!("{}:{digest}", escape(name, SEPARATORS))).collect();
+            let columns: Vec<String> = artifact
+                .columns
+                .iter()
+                .map(|(name, digest)| format!("{}:{digest}", escape(name, SEPARATORS)))
+                .collect();
             text.push_str(&format!(" {}={}{{{}}}", escape(name, SEPARATORS), artifact.digest, columns.join(",")));
         }
         text
@@ -193,7 +199,8 @@ impl Line {
         let artifact = |field: &str| {
             let (name, rest) = field.split_once('=')?;
             let (digest, columns) = rest.strip_suffix('}')?.split_once('{')?;
-            let column = |text: &str| text.split_once(':').and_then(|(name, digest)| Some((unescape(name)?, digest.to_owned())));
+            let column =
+                |text: &str| text.split_once(':').and_then(|(name, digest)| Some((unescape(name)?, digest.to_owned())));
             let columns = columns.split(',').filter(|text| !text.is_empty()).map(column).collect::<Option<_>>()?;
             Some((unescape(name)?, Artifact { digest: digest.parse().ok()?, columns }))
         };

@@ -62,7 +62,11 @@ pub fn show(project: &Project, store: &Store, options: &Options, all: bool, ui: 
             "cached": cached, "run": run, "waits": waits, "failed": failed, "seconds": total, "unknown": unknown,
         }))?;
     } else {
-        ui.result(&if all { by_instance(project, &states, &seconds, ui) } else { by_stage(project, &states, &seconds, ui) });
+        ui.result(&if all {
+            by_instance(project, &states, &seconds, ui)
+        } else {
+            by_stage(project, &states, &seconds, ui)
+        });
         for (index, state) in states.iter().enumerate() {
             if let State::Failed { failure, .. } = state {
                 let id = &plan.instance(index).id;

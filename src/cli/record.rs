@@ -154,7 +154,9 @@ impl Record {
         records.retain(|record| record.run.starts_with(run));
         match records.len() {
             1 => records.remove(0).with_stages(store),
-            0 => Err(Stop::wrong(format!("no recorded run starts with `{run}`")).help("`cnsdiff-pipe runs` lists them")),
+            0 => {
+                Err(Stop::wrong(format!("no recorded run starts with `{run}`")).help("`cnsdiff-pipe runs` lists them"))
+            }
             count => Err(Stop::wrong(format!("{count} runs start with `{run}`")).help("give more of the id")),
         }
     }

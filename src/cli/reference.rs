@@ -112,7 +112,9 @@ fn stage(kind: &KindSpec, version: u32, text: &mut String) {
     for output in kind.outputs {
         text.push_str(&format!("\n### `{}.{}`\n\n{}\n", kind.name, output.name, sentence(output.doc)));
         match output.form {
-            Form::Files => text.push_str("\nRendered files, published under `reports/`: a table `name: utf8, text: utf8`.\n"),
+            Form::Files => {
+                text.push_str("\nRendered files, published under `reports/`: a table `name: utf8, text: utf8`.\n")
+            }
             Form::Table([]) => text.push_str("\nIts columns depend on the inputs.\n"),
             Form::Table(columns) => {
                 text.push_str("\n| column | type | |\n|---|---|---|\n");
@@ -129,12 +131,16 @@ fn parameters(schema: &Value, text: &mut String) {
     properties("", schema, schema, text);
     for (name, definition) in schema["$defs"].as_object().into_iter().flatten() {
         let variants = ["oneOf", "anyOf"].iter().find_map(|list| definition[*list].as_array());
-        text.push_str(&format!("\n<a id=\"{name}\"></a>**{name}**: {}\n", cell(definition["description"].as_str().unwrap_or(""))));
+        text.push_str(&format!(
+            "\n<a id=\"{name}\"></a>**{name}**: {}\n",
+            cell(definition["description"].as_str().unwrap_or(""))
+        ));
         for variant in variants.into_iter().flatten() {
             let tag = variant["const"].as_str().map(str::to_owned).or_else(|| {
-                let tags = variant["properties"].as_object()?.iter().filter_map(|(name, value)| {
-                    Some(format!("{name}: {}", value["const"].as_str()?))
-                });
+                let tags = variant["properties"]
+                    .as_object()?
+                    .iter()
+                    .filter_map(|(name, value)| Some(format!("{name}: {}", value["const"].as_str()?)));
                 Some(tags.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
             });
             let tag = tag.unwrap_or_else(|| type_of(variant));
@@ -181,7 +187,9 @@ fn type_of(schema: &Value) -> String {
     }
     let named = |name: &str| match name {
         "array" => format!("list of {}", type_of(&schema["items"])),
-        "object" if schema["additionalProperties"].is_object() => format!("map to {}", type_of(&schema["additionalProperties"])),
+        "object" if schema["additionalProperties"].is_object() => {
+            format!("map to {}", type_of(&schema["additionalProperties"]))
+        }
         name => name.to_owned(),
     };
     match &schema["type"] {

@@ -47,9 +47,7 @@ fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, ArrowError> {
     let options = FormatOptions::default();
     let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    Ok((0..batch.num_rows())
-        .map(|row| columns.iter().map(|column| column.value(row).to_string()).collect())
-        .collect())
+    Ok((0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()).collect())
 }
 
 /// RFC 4180: quotes around what contains a separator, a quote or a line break.
@@ -89,7 +87,9 @@ fn value(array: &dyn Array, row: usize) -> Result<Value, ArrowError> {
         DataType::UInt64 => primitive!(UInt64Type),
         DataType::Float32 => primitive!(Float32Type),
         DataType::Float64 => primitive!(Float64Type),
-        DataType::FixedSizeList(..) => array.as_fixed_size_list_opt().map(|list| elements(&list.value(row))).transpose()?,
+        DataType::FixedSizeList(..) => {
+            array.as_fixed_size_list_opt().map(|list| elements(&list.value(row))).transpose()?
+        }
         DataType::List(_) => array.as_list_opt::<i32>().map(|list| elements(&list.value(row))).transpose()?,
         _ => None,
     };

@@ -93,10 +93,13 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     record.write(&store, || ended.records())?;
 
     if let Some(difference) = difference {
-        let stop = Stop::new(code, format!("`{}` differs from {}: {}", difference.id, lock_path.display(), difference.how));
+        let stop =
+            Stop::new(code, format!("`{}` differs from {}: {}", difference.id, lock_path.display(), difference.how));
         return Err(match difference.same_key {
             Some(true) => stop.help("its key is the locked one: the same computation gave another result here"),
-            Some(false) => stop.help("its key differs as well: parameters, inputs, code or environment are others; see `explain`"),
+            Some(false) => {
+                stop.help("its key differs as well: parameters, inputs, code or environment are others; see `explain`")
+            }
             None => stop.help("a complete run without --locked renews the lock file"),
         });
     }
@@ -146,8 +149,13 @@ impl<'a> Ended<'a> {
         if !self.ui.quiet {
             published.texts.iter().for_each(|text| self.ui.result(text));
         }
-        let written = if published.written == 0 { "unchanged".to_owned() } else { format!("{} new", published.written) };
-        self.ui.note(&format!("reports: {}/ ({} files, {written})", published.directory.display(), published.files.len()));
+        let written =
+            if published.written == 0 { "unchanged".to_owned() } else { format!("{} new", published.written) };
+        self.ui.note(&format!(
+            "reports: {}/ ({} files, {written})",
+            published.directory.display(),
+            published.files.len()
+        ));
         Ok(())
     }
 
@@ -186,10 +194,16 @@ impl<'a> Ended<'a> {
         }
         let mut facets = BTreeMap::new();
         for (kind, (index, entry)) in kinds {
-            let depends = self.project.registry.get(kind).is_some_and(|kind| !(kind.facets)(&plan.instance(index).params).is_empty());
+            let depends = self
+                .project
+                .registry
+                .get(kind)
+                .is_some_and(|kind| !(kind.facets)(&plan.instance(index).params).is_empty());
             let origin = if depends { self.store.origin(&entry.key).ok().flatten() } else { None };
             let fields = origin.into_iter().flat_map(|origin| origin.material);
-            facets.extend(fields.filter_map(|(field, value)| Some((field.strip_prefix("environment.")?.to_owned(), value))));
+            facets.extend(
+                fields.filter_map(|(field, value)| Some((field.strip_prefix("environment.")?.to_owned(), value))),
+            );
         }
         facets
     }

@@ -57,7 +57,8 @@ fn entry(project: &Project, store: &Store, states: &[State], index: usize, ui: &
     let id = &project.plan.instance(index).id;
     let last = store.previous(&project.plan.pipeline.name).get(id).and_then(|key| store.entry(key));
     let last = last.ok_or_else(|| {
-        Stop::wrong(format!("`{id}` has no result yet")).help("run the pipeline, or look at what it waits for with `plan --all`")
+        Stop::wrong(format!("`{id}` has no result yet"))
+            .help("run the pipeline, or look at what it waits for with `plan --all`")
     })?;
     ui.warn(&format!("`{id}` would run again; this is its last result (see `explain`)"));
     Ok(Arc::new(last))

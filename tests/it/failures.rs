@@ -39,7 +39,8 @@ fn keep_going_runs_what_does_not_depend_on_a_failure() {
 
 #[test]
 fn a_wrong_command_line_or_pipeline_ends_with_code_2() {
-    let lab = Lab::with("pipeline: wrong\nstages:\n  a: { kind: literall }\n  b: { kind: concat, needs: { tables: c } }\n");
+    let lab =
+        Lab::with("pipeline: wrong\nstages:\n  a: { kind: literall }\n  b: { kind: concat, needs: { tables: c } }\n");
     for args in [&["frobnicate"][..], &["run", "--jobs", "0"], &["run", "nowhere.yaml"], &["run", "--seeds", "x"]] {
         lab.call(args).code(2);
     }

@@ -40,7 +40,8 @@ fn a_locked_run_names_stage_and_column_that_differ() {
     let lock = lab.read("pipeline.lock");
     lab.edit("pipeline.yaml", "size: 2", "size: 3");
     let differs = lab.call(&["run", "--locked"]).code(3);
-    let message = "`base[color=red]` differs from pipeline.lock: its artifact `table` differs in column `size`, first in row 2";
+    let message =
+        "`base[color=red]` differs from pipeline.lock: its artifact `table` differs in column `size`, first in row 2";
     assert!(differs.stderr.contains(message), "{}", differs.stderr);
     assert!(differs.stderr.contains("its key differs as well"), "{}", differs.stderr);
     assert_eq!(lab.read("pipeline.lock"), lock);

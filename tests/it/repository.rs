@@ -22,16 +22,14 @@ const LAYERS: [(&str, &[&str]); 16] = [
     (
         "cli",
         &[
-            "ui", "stages", "report", "train", "metric", "stats", "shift", "sampler", "model", "data", "engine", "plan",
-            "store", "spec",
+            "ui", "stages", "report", "train", "metric", "stats", "shift", "sampler", "model", "data", "engine",
+            "plan", "store", "spec",
         ],
     ),
     ("ui", &["engine"]),
     (
         "stages",
-        &[
-            "report", "train", "metric", "stats", "shift", "sampler", "model", "data", "engine", "plan", "store", "spec",
-        ],
+        &["report", "train", "metric", "stats", "shift", "sampler", "model", "data", "engine", "plan", "store", "spec"],
     ),
     ("report", &["stats", "data"]),
     ("train", &["metric", "sampler", "model", "data"]),
@@ -214,12 +212,16 @@ fn stage_kinds_have_unique_names_and_docs() {
             documented(output.doc, &format!("{name}.{}", output.name));
             if let Form::Table(columns) = output.form {
                 unique(columns.iter().map(|column| column.name), output.name);
-                columns.iter().for_each(|column| documented(column.doc, &format!("{name}.{}.{}", output.name, column.name)));
+                columns
+                    .iter()
+                    .for_each(|column| documented(column.doc, &format!("{name}.{}.{}", output.name, column.name)));
             }
         }
         let parameters = kind.spec.schema["properties"].as_object().into_iter().flatten();
-        let bare: Vec<&String> =
-            parameters.filter(|(_, schema)| schema["description"].is_null() && schema["$ref"].is_null()).map(|(name, _)| name).collect();
+        let bare: Vec<&String> = parameters
+            .filter(|(_, schema)| schema["description"].is_null() && schema["$ref"].is_null())
+            .map(|(name, _)| name)
+            .collect();
         assert!(bare.is_empty(), "parameters of {name} without docs: {bare:?}");
     }
 }
