@@ -4,8 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::regularisation::Regularisation;
-use super::select::Criterion;
-pub use super::select::Select;
+pub use super::select::{Criterion, Select};
 use super::spelling;
 use crate::model::{AdamParams, Backbone};
 use crate::sampler::SamplerParams;
