@@ -310,7 +310,7 @@ pub fn read_summary(input: &Input) -> Result<Vec<(String, u32, f64)>, StageError
 
 #[cfg(test)]
 mod tests {
-    use super::super::bench::{Bench, input};
+    use super::super::testing::{Bench, input};
     use super::*;
     use serde_json::json;
 

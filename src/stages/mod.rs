@@ -1,13 +1,13 @@
 //! Stage kinds: one file each, parameters and glue; no mathematics.
 
-#[cfg(test)]
-mod bench;
 mod columns;
 mod compare;
 mod concat;
 mod evaluate;
 mod ingest;
 mod literal;
+#[cfg(test)]
+mod pinned;
 mod report;
 mod split;
 mod synthetic;

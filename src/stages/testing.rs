@@ -1,44 +1,35 @@
-//! Runs a kind as the engine would, in a directory of its own, for the tests of kinds.
+//! Runs kinds as the engine would, but without one, for the tests of kinds.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use serde_json::Value;
 
-use crate::engine::stage::{Context, Input, Job, Notice, RunFn, Stage, StageError};
+use crate::engine::stage::{Context, Input, Job, Notice, RunFn, Stage, StageError, parse};
 use crate::store::parquet;
 
-/// What a run left.
-pub struct Ran {
-    dir: tempfile::TempDir,
-    pub log: Vec<String>,
-}
-
-/// Runs kind `S` on `params` as written in a pipeline, with raw files and with all artifacts of earlier runs by port.
-pub fn run_kind<S: Stage>(
+/// Runs kind `S` on parameters as written in a pipeline; its outputs lie in `out_dir`. Answers its log.
+fn execute<S: Stage>(
     run: RunFn,
-    params: Value,
+    params: &Value,
+    inputs: Vec<Input>,
     files: Vec<PathBuf>,
-    inputs: &[(&str, &Ran)],
-) -> Result<Ran, StageError> {
-    let params = serde_json::to_value(crate::engine::stage::parse::<S>(&params)?).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let inputs = inputs.iter().map(|(port, ran)| Input {
-        port: (*port).to_owned(),
-        labels: Vec::new(),
-        artifacts: ran.artifacts(),
-    });
+    out_dir: &Path,
+) -> Result<Vec<String>, StageError> {
+    let params = parse::<S>(params)?;
+    S::check(&params)?;
+    std::fs::create_dir_all(out_dir)?;
     let job = Job {
         kind: S::KIND.to_owned(),
         id: S::KIND.to_owned(),
-        params: params.clone(),
-        inputs: inputs.collect(),
+        params: serde_json::to_value(&params).unwrap(),
+        inputs,
         files,
-        out_dir: dir.path().to_owned(),
-        scratch: dir.path().join("scratch"),
+        out_dir: out_dir.to_owned(),
+        scratch: out_dir.join("scratch"),
         threads: 1,
     };
     let log = Mutex::new(Vec::new());
@@ -47,17 +38,45 @@ pub fn run_kind<S: Stage>(
             log.lock().unwrap().push(line);
         }
     };
-    run(&params, &Context { job: &job, notify: &notify })?;
+    run(&job.params, &Context { job: &job, notify: &notify })?;
     for output in S::OUTPUTS {
-        assert!(dir.path().join(format!("{}.parquet", output.name)).exists(), "no output `{}`", output.name);
+        assert!(out_dir.join(format!("{}.parquet", output.name)).exists(), "no output `{}`", output.name);
     }
-    Ok(Ran { dir, log: log.into_inner().unwrap() })
+    Ok(log.into_inner().unwrap())
+}
+
+/// The artifacts in a folder, by name.
+pub fn artifacts_in(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path)).collect()
+}
+
+/// What a run left in a folder of its own.
+pub struct Ran {
+    dir: tempfile::TempDir,
+    pub log: Vec<String>,
+}
+
+/// Runs kind `S` with raw files and with all artifacts of earlier runs by port.
+pub fn run_kind<S: Stage>(
+    run: RunFn,
+    params: Value,
+    files: Vec<PathBuf>,
+    inputs: &[(&str, &Ran)],
+) -> Result<Ran, StageError> {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = inputs.iter().map(|(port, ran)| Input {
+        port: (*port).to_owned(),
+        labels: Vec::new(),
+        artifacts: ran.artifacts(),
+    });
+    let log = execute::<S>(run, &params, inputs.collect(), files, dir.path())?;
+    Ok(Ran { dir, log })
 }
 
 impl Ran {
-    fn artifacts(&self) -> BTreeMap<String, PathBuf> {
-        let paths = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
-        paths.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path)).collect()
+    pub fn artifacts(&self) -> BTreeMap<String, PathBuf> {
+        artifacts_in(self.dir.path())
     }
 
     pub fn read(&self, artifact: &str) -> RecordBatch {
@@ -79,6 +98,55 @@ impl Ran {
     pub fn text(&self, artifact: &str, column: &str) -> Vec<String> {
         let batch = self.read(artifact);
         batch[column].as_string::<i32>().iter().map(|text| text.unwrap().to_owned()).collect()
+    }
+}
+
+/// A folder with made-up artifacts in it, for kinds with many labelled sources.
+pub struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Writes an artifact as a source would.
+    pub fn put(&self, name: &str, batch: &RecordBatch) -> PathBuf {
+        let path = self.folder.path().join(format!("{name}.parquet"));
+        parquet::write(&path, batch, &[]).unwrap();
+        path
+    }
+
+    /// Writes a raw file.
+    pub fn raw(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Runs a kind; its outputs lie in the folder `into`.
+    pub fn run<S: Stage>(
+        &self,
+        run: RunFn,
+        params: Value,
+        inputs: Vec<Input>,
+        files: Vec<PathBuf>,
+        into: &str,
+    ) -> Result<PathBuf, StageError> {
+        let out_dir = self.folder.path().join(into);
+        execute::<S>(run, &params, inputs, files, &out_dir)?;
+        Ok(out_dir)
+    }
+}
+
+/// A source: port, labels (`axis=label`), and its artifacts.
+pub fn input(port: &str, labels: &[&str], artifacts: &[(&str, PathBuf)]) -> Input {
+    let label = |text: &&str| text.split_once('=').map(|(axis, label)| (axis.to_owned(), label.to_owned())).unwrap();
+    Input {
+        port: port.to_owned(),
+        labels: labels.iter().map(label).collect(),
+        artifacts: artifacts.iter().map(|(name, path)| ((*name).to_owned(), path.clone())).collect::<BTreeMap<_, _>>(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of `compare` on made-up scores.
 
-use super::super::bench::{Bench, input};
+use super::super::testing::{Bench, input};
 use super::*;
 use serde_json::json;
 

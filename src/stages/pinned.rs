@@ -1,0 +1,126 @@
+//! What each kind makes of fixed inputs, pinned to its version: outputs that change without a new version would leave
+//! stale results in caches. `train`, whose floats differ between processors, has a test of its own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array, RecordBatch, UInt32Array};
+use serde_json::json;
+
+use super::testing::{Bench, Ran, artifacts_in, input, run_kind};
+use super::{compare, concat, evaluate, ingest, literal, registry, report, split, synthetic};
+use crate::digest::Digest;
+use crate::engine::stage::Input;
+use crate::spec::KindTable;
+
+/// Kind, version, digest of its outputs below. If results are meant to change, bump the version of the kind, say so in
+/// the CHANGELOG, and renew the digest with the one that the failing test shows.
+const PINNED: [(&str, u32, &str); 8] = [
+    ("ingest", 1, "c608ce2f6d24"),
+    ("synthetic", 1, "7b02d511dac0"),
+    ("split", 1, "02949df9a428"),
+    ("evaluate", 1, "b86c43a4f149"),
+    ("compare", 1, "bc47764a7e52"),
+    ("report", 1, "2c05eddb75ff"),
+    ("literal", 1, "1336eb451564"),
+    ("concat", 1, "9a2c76fb62e9"),
+];
+
+/// One digest over names and bytes of all artifacts.
+fn digest(artifacts: &BTreeMap<String, PathBuf>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, path) in artifacts {
+        hasher.update(name.as_bytes());
+        hasher.update(Digest::of(&std::fs::read(path).unwrap()).as_bytes());
+    }
+    Digest::from(hasher.finalize()).short()
+}
+
+/// 40 users with 15 of 60 items each, one repeated line and one that is malformed.
+fn raw_text() -> String {
+    let lines = (0..40).flat_map(|user| (0..15).map(move |n| format!("u{user} i{} 1\n", (user * 7 + n * n) % 60)));
+    format!("{}u0 i0 1\nbroken\n", lines.collect::<String>())
+}
+
+/// Ten recommendations to every user; those of other `shift`s overlap.
+fn recommendations(bench: &Bench, shift: u32) -> PathBuf {
+    let rows = || (0..40u32).flat_map(|user| (0..10u32).map(move |rank| (user, rank)));
+    let item = |(user, rank): (u32, u32)| (user * 3 + rank * (5 + shift)) % 50;
+    let columns: [(&str, ArrayRef); 4] = [
+        ("user", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row.0)))),
+        ("rank", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row.1 + 1)))),
+        ("item", Arc::new(UInt32Array::from_iter_values(rows().map(item)))),
+        ("score", Arc::new(Float32Array::from_iter_values(rows().map(|row| 1.0 / (row.1 + 1) as f32)))),
+    ];
+    bench.put(&format!("recommendations{shift}"), &RecordBatch::try_from_iter(columns).unwrap())
+}
+
+fn pairs(artifacts: &BTreeMap<String, PathBuf>) -> Vec<(&str, PathBuf)> {
+    artifacts.iter().map(|(name, path)| (name.as_str(), path.clone())).collect()
+}
+
+/// The scores of two methods with three seeds.
+fn scores(bench: &Bench, split: &Ran) -> Vec<Input> {
+    let params = json!({ "set": "iid", "metrics": ["recall", "ndcg", "map"], "k": [5, 10] });
+    let cells = ["a", "b"].into_iter().zip([0, 3]).flat_map(|(method, by)| (0..3).map(move |seed| (method, by + seed)));
+    let score = |(method, shift): (&str, u32)| {
+        let recommendations = recommendations(bench, shift);
+        let inputs = vec![
+            input("split", &[], &pairs(&split.artifacts())),
+            input("model", &[], &[("recommendations", recommendations)]),
+        ];
+        let into = format!("score{shift}");
+        let out = bench.run::<evaluate::Evaluate>(evaluate::run, params.clone(), inputs, Vec::new(), &into).unwrap();
+        let labels = [format!("method={method}"), format!("seed={}", shift % 3)];
+        input("scores", &labels.each_ref().map(String::as_str), &pairs(&artifacts_in(&out)))
+    };
+    cells.map(score).collect()
+}
+
+#[test]
+fn outputs_change_only_with_the_version() {
+    let bench = Bench::new();
+    let raw = bench.raw("raw.txt", &raw_text());
+    let params = json!({ "files": [{ "part": "all", "source": "raw.txt" }], "max_malformed": 0.01 });
+    let ingested = run_kind::<ingest::Ingest>(ingest::run, params, vec![raw], &[]).unwrap();
+    let small = json!({ "users": 50, "items": 80, "interactions": 400 });
+    let made = run_kind::<synthetic::Synthetic>(synthetic::run, small, Vec::new(), &[]).unwrap();
+    let random = json!({ "scenario": { "random": {} }, "seed": 5 });
+    let split = run_kind::<split::Split>(split::run, random, Vec::new(), &[("data", &ingested)]).unwrap();
+    let scores = scores(&bench, &split);
+    let tests = json!({ "reference": "b", "resamples": 100 });
+    let tests = bench.run::<compare::Compare>(compare::run, tests, scores.clone(), Vec::new(), "tests").unwrap();
+    let table = json!({ "over": "seed", "metrics": ["recall@10", "map@5"], "ours": ["b"] });
+    let table = bench.run::<report::Report>(report::run, table, scores.clone(), Vec::new(), "table").unwrap();
+    let rows = json!({ "rows": [{ "name": "x", "value": 1.5 }, { "name": "y", "value": 2 }] });
+    let rows = run_kind::<literal::Literal>(literal::run, rows, Vec::new(), &[]).unwrap();
+    let tables = [("seed=1", &rows), ("seed=2", &rows)];
+    let tables = tables.map(|(label, ran)| input("tables", &[label], &pairs(&ran.artifacts())));
+    let both = bench.run::<concat::Concat>(concat::run, json!({}), tables.into(), Vec::new(), "both").unwrap();
+
+    let found = [
+        ("ingest", ingested.artifacts()),
+        ("synthetic", made.artifacts()),
+        ("split", split.artifacts()),
+        ("evaluate", scores[0].artifacts.clone()),
+        ("compare", artifacts_in(&tests)),
+        ("report", artifacts_in(&table)),
+        ("literal", rows.artifacts()),
+        ("concat", artifacts_in(&both)),
+    ];
+    let registry = registry();
+    let version = |kind: &str| registry.get(kind).unwrap().version;
+    let found: Vec<_> = found.map(|(kind, artifacts)| (kind, version(kind), digest(&artifacts))).into();
+    let pinned: Vec<_> = PINNED.map(|(kind, version, digest)| (kind, version, digest.to_owned())).into();
+    assert_eq!(found, pinned);
+}
+
+#[test]
+fn every_kind_is_pinned() {
+    let registry = registry();
+    let kinds: Vec<&str> = KindTable::kinds(&registry).iter().map(|kind| kind.name).collect();
+    let mut pinned: Vec<&str> = PINNED.iter().map(|pin| pin.0).chain(["train"]).collect();
+    pinned.sort_by_key(|name| kinds.iter().position(|kind| kind == name));
+    assert_eq!(pinned, kinds);
+}
