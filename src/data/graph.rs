@@ -171,7 +171,7 @@ mod tests {
         let first = propagate([1.0, 2.0, 3.0, 4.0]);
         let second = propagate(first);
         for (found, expected) in
-            first.into_iter().zip([4.121_320_3, 2.828_427_1, std::f32::consts::FRAC_1_SQRT_2, 1.914_213_6])
+            first.into_iter().zip([4.121_320_3, 2.828_427, std::f32::consts::FRAC_1_SQRT_2, 1.914_213_6])
         {
             close(found, expected);
         }

@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::stage::{Kind, StageError};
 use super::{EngineError, Failure, Options, Registry, State};
 use crate::digest::Digest;
-use crate::plan::{InputMaterial, KeyMaterial, Plan};
+use crate::plan::{Fields, InputMaterial, KeyMaterial, Plan};
 use crate::spec::Arity;
 use crate::store::Store;
 use crate::store::raw::RawFiles;
@@ -147,7 +147,7 @@ pub fn fields(
     options: &Options,
     states: &[State],
     index: usize,
-) -> Result<Option<Result<Vec<(String, String)>, StageError>>, EngineError> {
+) -> Result<Option<Result<Fields, StageError>>, EngineError> {
     let resolver = Resolver::new(plan, kinds, store, options)?;
     Ok(resolver.material(index, states).map(|material| material.map(|material| material.fields())).transpose())
 }

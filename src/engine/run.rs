@@ -160,8 +160,8 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 self.workers.terminate();
                 broken.get_or_insert(error);
             }
-            let waiting = !self.stopped && !(self.ready.is_empty() && self.deferred.is_empty());
-            if self.running.is_empty() && self.committing == 0 && !waiting {
+            let exhausted = self.stopped || (self.ready.is_empty() && self.deferred.is_empty());
+            if exhausted && self.running.is_empty() && self.committing == 0 {
                 break;
             }
             match receiver.recv_timeout(TICK) {

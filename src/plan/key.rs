@@ -11,6 +11,9 @@ use crate::digest::Digest;
 /// To be bumped when the encoding below changes.
 const FORMAT: u32 = 1;
 
+/// What a key is made of, for people: the path of each field and its value.
+pub type Fields = Vec<(String, String)>;
+
 /// Everything that a stage's result depends on. Not its name, not file times, not thread counts.
 #[derive(Clone, Debug)]
 pub struct KeyMaterial<'a> {
@@ -74,7 +77,7 @@ impl KeyMaterial<'_> {
     }
 
     /// The same fields for people: path and value, in the order in which they enter the key.
-    pub fn fields(&self) -> Vec<(String, String)> {
+    pub fn fields(&self) -> Fields {
         let mut writer = FieldWriter::default();
         self.visit(&mut writer);
         writer.fields

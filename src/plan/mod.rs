@@ -6,7 +6,7 @@ pub mod key;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-pub use key::{Change, InputMaterial, KeyMaterial, diff};
+pub use key::{Change, Fields, InputMaterial, KeyMaterial, diff};
 
 use crate::spec::{Instance, Pipeline};
 

@@ -132,6 +132,16 @@ fn shares_mistake(shares: &[(&str, f64)]) -> Option<String> {
     })
 }
 
+/// The usual share of a test out of distribution, or of one in it where that is larger than validation.
+fn fifth() -> f64 {
+    0.2
+}
+
+/// The usual share of validation.
+fn tenth() -> f64 {
+    0.1
+}
+
 /// `floor(n * share)`, not thrown off by shares that binary fractions cannot hold (0.7 + 0.1 of 10 is 8).
 fn floor_share(n: usize, share: f64) -> usize {
     ((n as f64 * share + 1e-9).floor() as usize).min(n)

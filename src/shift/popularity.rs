@@ -14,22 +14,14 @@ use crate::rng;
 #[serde(deny_unknown_fields)]
 pub struct Popularity {
     /// Share of all interactions in the item-uniform test.
-    #[serde(default = "fifth")]
+    #[serde(default = "super::fifth")]
     pub ood: f64,
     /// Share of each user's remaining interactions for validation, in distribution.
-    #[serde(default = "tenth")]
+    #[serde(default = "super::tenth")]
     pub valid: f64,
     /// Share of each user's remaining interactions for the test in distribution.
-    #[serde(default = "fifth")]
+    #[serde(default = "super::fifth")]
     pub iid: f64,
-}
-
-fn fifth() -> f64 {
-    0.2
-}
-
-fn tenth() -> f64 {
-    0.1
 }
 
 impl Rule for Popularity {

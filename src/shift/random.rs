@@ -10,15 +10,11 @@ use super::{Log, Roles, Rule, ShiftError, shares_mistake};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Random {
-    #[serde(default = "tenth")]
+    #[serde(default = "super::tenth")]
     pub valid: f64,
     /// Test in distribution.
-    #[serde(default = "tenth")]
+    #[serde(default = "super::tenth")]
     pub iid: f64,
-}
-
-fn tenth() -> f64 {
-    0.1
 }
 
 impl Rule for Random {

@@ -14,26 +14,18 @@ pub struct Temporal {
     #[serde(default = "three_fifths")]
     pub early: f64,
     /// Share of all interactions, the latest, for the test out of distribution.
-    #[serde(default = "fifth")]
+    #[serde(default = "super::fifth")]
     pub ood: f64,
     /// Share of each user's early interactions for validation.
-    #[serde(default = "tenth")]
+    #[serde(default = "super::tenth")]
     pub valid: f64,
     /// Share of each user's early interactions for the test in distribution.
-    #[serde(default = "fifth")]
+    #[serde(default = "super::fifth")]
     pub iid: f64,
 }
 
 fn three_fifths() -> f64 {
     0.6
-}
-
-fn fifth() -> f64 {
-    0.2
-}
-
-fn tenth() -> f64 {
-    0.1
 }
 
 impl Rule for Temporal {

@@ -35,7 +35,7 @@ impl Store {
     pub fn verify(&self, repair: bool) -> Result<VerifyReport, StoreError> {
         let _lock = if repair { self.exclusive()? } else { self.share()? };
         let objects = walk(&self.dir().join("objects"))?;
-        let checked = objects.par_iter().map(|path| check_object(path)).collect::<Result<Vec<_>, _>>()?;
+        let checked = objects.par_iter().map(check_object).collect::<Result<Vec<_>, _>>()?;
         let mut report = VerifyReport { objects: objects.len(), ..VerifyReport::default() };
         let mut sound = BTreeMap::new();
         for (path, check) in objects.into_iter().zip(checked) {
