@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::table::{Column, Mark, Row};
-use super::{Labels, Layout, TableError, label_of};
+use super::{Labels, Layout, TableError, agree, label_of};
 
 /// One test of a reference against a baseline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// Labels of the cell that it belongs to (without the compared axis).
+    /// Labels of the cells that it belongs to, without the compared axis. Axes that cells do not have (several
+    /// references may be compared along one) do not count.
     pub labels: Labels,
     /// The axis whose labels were compared.
     pub axis: String,
@@ -61,13 +62,22 @@ pub(super) fn set(
             known: known.into_iter().collect::<Vec<_>>().join(", "),
         });
     };
+    let baselines = Baselines::new(layout, rows);
     let mut used = BTreeSet::new();
+    let mut untested = Vec::new();
     for row in rows.iter_mut() {
-        for (column, cell) in columns.iter().zip(&mut row.cells).filter(|(_, cell)| !cell.missing) {
+        let mut tested = false;
+        let cells = columns.iter().zip(&mut row.cells).enumerate();
+        for (index, (column, cell)) in cells.filter(|(_, (_, cell))| !cell.missing) {
             let mut labels = column.labels.clone();
             labels.push((layout.rows.clone(), row.label.clone()));
-            cell.mark = strongest(&chosen, &labels, column, layout).and_then(|finding| mark(finding, marks.alpha));
+            let finding = strongest(&chosen, &labels, column, layout, baselines.strongest(index, &row.label));
+            tested |= finding.is_some();
+            cell.mark = finding.and_then(|finding| mark(finding, marks.alpha));
             used.extend(cell.mark.map(Mark::name));
+        }
+        if row.ours && !tested {
+            untested.push(row.title.as_str());
         }
     }
     let correction = if first.correction == "holm" { "Holm-corrected" } else { "uncorrected" };
@@ -83,18 +93,45 @@ pub(super) fn set(
         .filter(|finding| !finding.note.is_empty())
         .map(|finding| format!("By {} over {}s: {}.", finding.test_title, finding.unit, finding.note))
         .collect();
-    Ok((fact, notes.into_iter().collect()))
+    // Without a mark, and not for want of a difference.
+    let not_tested = (!untested.is_empty()).then(|| format!("Not tested: {}.", untested.join(", ")));
+    Ok((fact, not_tested.into_iter().chain(notes).collect()))
 }
 
-/// The comparison of the cell with `labels`, if it is a reference, with its strongest baseline.
-fn strongest<'a>(findings: &[&'a Finding], labels: &Labels, column: &Column, layout: &Layout) -> Option<&'a Finding> {
+/// The means of the baselines, by row and column.
+struct Baselines(Vec<(String, Vec<Option<f64>>)>);
+
+impl Baselines {
+    fn new(layout: &Layout, rows: &[Row]) -> Self {
+        let means = |row: &Row| row.cells.iter().map(|cell| cell.mean.filter(|_| !cell.missing)).collect();
+        let baselines = rows.iter().filter(|row| layout.is_baseline(&row.label));
+        Self(baselines.map(|row| (row.label.clone(), means(row))).collect())
+    }
+
+    /// The label of the highest mean in a column, that of `row` itself left out.
+    fn strongest(&self, column: usize, row: &str) -> Option<&str> {
+        let others = self.0.iter().filter(|(label, _)| label != row);
+        let means = others.filter_map(|(label, means)| Some((label, means[column]?)));
+        means.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(label, _)| label.as_str())
+    }
+}
+
+/// The comparison of the cell with `labels`, if it is a reference, with its strongest baseline: `baseline` where rows were
+/// compared, else the strongest of those that were.
+fn strongest<'a>(
+    findings: &[&'a Finding],
+    labels: &Labels,
+    column: &Column,
+    layout: &Layout,
+    baseline: Option<&str>,
+) -> Option<&'a Finding> {
     findings
         .iter()
         .copied()
         .filter(|finding| finding.metric == column.metric && finding.k == column.k)
         .filter(|finding| label_of(labels, &finding.axis) == Some(&finding.reference))
-        .filter(|finding| finding.axis != layout.rows || layout.is_baseline(&finding.baseline))
-        .filter(|finding| finding.labels.iter().all(|(axis, label)| label_of(labels, axis) == Some(label)))
+        .filter(|finding| finding.axis != layout.rows || Some(finding.baseline.as_str()) == baseline)
+        .filter(|finding| agree(&finding.labels, labels))
         .reduce(|best, next| if next.mean_baseline > best.mean_baseline { next } else { best })
 }
 

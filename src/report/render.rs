@@ -210,7 +210,10 @@ mod tests {
     #[test]
     fn plain_text() {
         let text = render(&table(), Format::Txt, None).unwrap();
-        let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("method")).take(4).collect();
+        // One block per group of columns.
+        let block = |title: &str| text.lines().skip_while(|line| !line.starts_with(title)).take(4).collect::<Vec<_>>();
+        let rows = block("Food, ood");
+        assert_eq!(block("Food, iid").len(), 4, "{text}");
         assert!(rows[3].starts_with("CNSDiff") && rows[3].contains("0.0310 ± 0.0010*¹"), "{text}");
         assert!(rows[1].contains("0.0100 ± 0.0010"), "{text}");
         assert!(rows[2].contains("—"), "{text}");

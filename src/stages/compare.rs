@@ -26,6 +26,9 @@ pub struct Params {
     pub axis: String,
     /// The label that is compared with each of the others.
     pub reference: String,
+    /// The labels it is compared with; empty: all others.
+    #[serde(default)]
+    pub baselines: Vec<String>,
     /// The axis whose labels pair the runs of two competitors.
     #[serde(default = "default_pair_by")]
     pub pair_by: String,
@@ -163,6 +166,9 @@ impl Stage for Compare {
         if !(100..=1_000_000).contains(&params.resamples) {
             return Err(wrong(&["resamples"], "must lie between 100 and 1000000".to_owned()));
         }
+        if params.baselines.contains(&params.reference) {
+            return Err(wrong(&["baselines"], format!("names the reference `{}` itself", params.reference)));
+        }
         if params.axis == params.pair_by {
             return Err(wrong(&["pair_by"], "must differ from `axis`".to_owned()));
         }
@@ -199,20 +205,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     check_axes(&params, &inputs)?;
     let order = metrics(&params, &inputs)?;
     let runs = inputs.iter().map(|input| read(input, &params, &order)).collect::<Result<Vec<_>, _>>()?;
-    let mut baselines: Vec<&str> = Vec::new();
-    for run in &runs {
-        if run.competitor != params.reference && !baselines.contains(&run.competitor.as_str()) {
-            baselines.push(&run.competitor);
-        }
-    }
-    if !runs.iter().any(|run| run.competitor == params.reference) {
-        return Err(StageError::new(format!(
-            "the reference `{}` is not among the labels of `{}`: {}",
-            params.reference,
-            params.axis,
-            baselines.join(", ")
-        )));
-    }
+    let baselines = baselines(&params, &runs)?;
     let units: &[&'static str] = match params.unit {
         Units::User => &["user"],
         Units::Seed => &["seed"],
@@ -245,6 +238,27 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let batch = batch(&params, &rows)?;
     parquet::write(&context.output("tests"), &batch, &super::made_by::<Compare>())?;
     Ok(())
+}
+
+/// The labels that the reference is compared with, in the order of the sources.
+fn baselines<'a>(params: &Params, runs: &'a [Run]) -> Result<Vec<&'a str>, StageError> {
+    let mut competitors: Vec<&str> = Vec::new();
+    for run in runs {
+        if !competitors.contains(&run.competitor.as_str()) {
+            competitors.push(&run.competitor);
+        }
+    }
+    let named = [("reference", &params.reference)].into_iter();
+    for (what, label) in named.chain(params.baselines.iter().map(|label| ("baseline", label))) {
+        if !competitors.contains(&label.as_str()) {
+            let known = competitors.join(", ");
+            let message = format!("the {what} `{label}` is not among the labels of `{}`: {known}", params.axis);
+            return Err(StageError::new(message));
+        }
+    }
+    let chosen = |label: &str| params.baselines.is_empty() || params.baselines.iter().any(|own| own == label);
+    competitors.retain(|label| *label != params.reference && chosen(label));
+    Ok(competitors)
 }
 
 /// All sources have both axes' labels; on every other axis they agree.

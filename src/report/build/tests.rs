@@ -88,6 +88,24 @@ fn marks_stand_only_where_the_corrected_p_is_small() {
 }
 
 #[test]
+fn a_weaker_baseline_earns_no_mark_and_untested_rows_are_named() {
+    let built = |findings: &[Finding], ours: &[&str]| {
+        let ours = ours.iter().map(|label| (*label).to_owned()).collect();
+        build(&Layout { marks: Some(marks()), ours, ..layout() }, &scores(), findings, &[]).unwrap()
+    };
+    // Only the weaker of two baselines was compared.
+    let weaker = built(&[finding("rns", 0.01, Some(0.01))], &["cnsdiff"]);
+    assert_eq!(cells(&weaker, "cnsdiff")[0].mark, None);
+    assert_eq!(weaker.notes, ["Not tested: CNSDiff."]);
+    // References along an axis of their own, which cells do not have.
+    let mut strong = finding("rns", 0.01, Some(0.01));
+    strong.labels.push(("ours".into(), "cnsdiff".into()));
+    let both = built(&[strong], &["cnsdiff", "dns"]);
+    assert_eq!(cells(&both, "cnsdiff")[0].mark, Some(Mark::Better));
+    assert_eq!(both.notes, ["Not tested: dns."]);
+}
+
+#[test]
 fn own_variants_are_no_baselines_of_marks() {
     let findings = [finding("rns", 0.01, Some(0.01)), finding("dns", 0.02, Some(0.9))];
     let marked = |ours: &[&str]| {

@@ -95,6 +95,18 @@ fn a_lost_run_is_left_out_and_told() {
 }
 
 #[test]
+fn only_the_named_baselines_are_compared() {
+    let bench = Bench::new();
+    let params = json!({ "reference": "cnsdiff", "baselines": ["dns"], "unit": "user", "tests": ["paired_t"] });
+    let batch = compare(&bench, params, sources(&bench)).unwrap();
+    assert_eq!(texts(&batch, "baseline").unwrap().iter().collect::<Vec<_>>(), [Some("dns")]);
+    assert_eq!(u32s(&batch, "family").unwrap(), [1]);
+    let unknown = json!({ "reference": "cnsdiff", "baselines": ["dnss"] });
+    let error = compare(&bench, unknown, sources(&bench)).unwrap_err().to_string();
+    assert!(error.contains("the baseline `dnss`") && error.contains("rns, dns, cnsdiff"), "{error}");
+}
+
+#[test]
 fn sources_that_do_not_fit() {
     let bench = Bench::new();
     let message = |params: Value, inputs| compare(&bench, params, inputs).unwrap_err().to_string();
@@ -114,6 +126,7 @@ fn parameters_that_make_no_sense() {
         (json!({ "reference": "a", "metrics": ["ndcg"] }), "metrics.0"),
         (json!({ "reference": "a", "alpha": 1.0 }), "alpha"),
         (json!({ "reference": "a", "resamples": 1 }), "resamples"),
+        (json!({ "reference": "a", "baselines": ["b", "a"] }), "baselines"),
         (json!({ "reference": "a", "axis": "seed" }), "pair_by"),
     ] {
         let error = Compare::check(&parse::<Compare>(&params).unwrap()).unwrap_err();
