@@ -241,16 +241,18 @@ fn build(
 ) {
     let stage = &graph.stages[number];
     let table = tables[number].as_ref();
-    // Of a stage with unknown axes, what does not depend on them is still checked.
+    // Of a stage with unknown axes, parameters are still checked as far as they can be.
     let set = if stage.sound { stage.axes } else { resolver.axes.all() };
     let Some(mut params) = Params::new(stage, set, resolver, findings) else { return };
-    let mut point = vec![0; resolver.axes.sizes.len()];
     let Some(table) = table else {
-        if params.is_constant() {
-            params.at(&point, resolver, findings);
+        // Conditions decide which combinations exist; without any, all do.
+        let conditional = |stage: &Stage| stage.written.condition.is_some() || !stage.written.except.is_empty();
+        if params.is_constant() || !graph.stages.iter().any(conditional) {
+            params.check(resolver, findings);
         }
         return;
     };
+    let mut point = vec![0; resolver.axes.sizes.len()];
     let gathers = gathers(graph, number, resolver);
     for index in (0..table.grid.size).filter(|&index| table.instances[index] != NONE) {
         table.grid.point(index, &mut point);

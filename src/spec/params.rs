@@ -72,6 +72,15 @@ impl<'a> Params<'a> {
         self.known[index].as_ref()?.as_ref()
     }
 
+    /// Reports what is wrong in any combination.
+    pub fn check(&mut self, resolver: &Resolver<'a>, findings: &mut Findings) {
+        let mut point = vec![0; resolver.axes.sizes.len()];
+        for index in 0..self.grid.size {
+            self.grid.point(index, &mut point);
+            self.at(&point, resolver, findings);
+        }
+    }
+
     fn resolve(&self, point: &[usize], resolver: &Resolver, findings: &mut Findings) -> Option<Value> {
         let scope = resolver.engine.scope(resolver.axes, self.used, point);
         let mut params = Value::Object(serde_json::Map::new());

@@ -168,3 +168,17 @@ stages:
     let messages = mistakes(text, &Options::default());
     assert_eq!(messages.len(), 5, "{messages:#?}");
 }
+
+#[test]
+fn parameters_are_checked_also_where_a_need_is_broken() {
+    let text = |condition: &str| {
+        format!(
+            "pipeline: p\naxes: {{ seed: [1, 2] }}\nstages:\n  tests: {{ kind: compare, over: seed, {condition} \
+             needs: {{ scores: nothing }}, with: {{ reference: \"{{{{ seed }}}}\" }} }}"
+        )
+    };
+    let messages = mistakes(&text(""), &Options::default());
+    assert_eq!(messages.len(), 2, "{messages:#?}");
+    // Which combinations exist is not known here, so nothing is said of any.
+    assert_eq!(mistakes(&text("where: { seed: 1 },"), &Options::default()).len(), 1);
+}
