@@ -24,8 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1000, 10000] } else { sizes };
     let ninja = Command::new("ninja").arg("--version").stdout(Stdio::null()).status().is_ok();
-    println!("{:>7} {:<22} {:>10} {:>12} {:>10} {:>8}", "stages", "what", "first run", "per stage", "no-op", "memory");
-    // Commands first: what a child counts as its memory begins with that of its parent.
+    println!("{:>7} {:<22} {:>10} {:>12} {:>10}", "stages", "what", "first run", "per stage", "no-op");
     for &size in &sizes {
         let dir = tempfile::tempdir()?;
         let own = env!("CARGO_BIN_EXE_cnsdiff-pipe");
@@ -54,15 +53,12 @@ struct Measured {
     first_seconds: f64,
     /// The best of several.
     noop_seconds: f64,
-    /// Peak of the run without work, where it is a process of its own.
-    noop_mib: Option<f64>,
 }
 
 fn row(size: usize, what: &str, measured: Measured) {
-    let Measured { first_seconds, noop_seconds, noop_mib } = measured;
-    let memory = noop_mib.map_or(String::new(), |mib| format!("{mib:.0} MiB"));
+    let Measured { first_seconds, noop_seconds } = measured;
     let (per_stage, noop) = (first_seconds / size as f64 * 1e3, noop_seconds * 1e3);
-    println!("{size:>7} {what:<22} {first_seconds:>8.2} s {per_stage:>9.2} ms {noop:>7.1} ms {memory:>8}");
+    println!("{size:>7} {what:<22} {first_seconds:>8.2} s {per_stage:>9.2} ms {noop:>7.1} ms");
 }
 
 /// Half the stages are literals, the other half copies of one literal each.
@@ -96,32 +92,23 @@ fn ninja_file(size: usize) -> String {
 }
 
 fn command(base: &Path, program: &str, arguments: &[&str]) -> io::Result<Measured> {
-    let (first_seconds, _) = timed(base, program, arguments)?;
-    let mut measured = Measured { first_seconds, noop_seconds: f64::INFINITY, noop_mib: None };
+    let first_seconds = timed(base, program, arguments)?;
+    let mut noop_seconds = f64::INFINITY;
     for _ in 0..REPEATS {
-        let (seconds, mib) = timed(base, program, arguments)?;
-        measured.noop_seconds = measured.noop_seconds.min(seconds);
-        measured.noop_mib = Some(measured.noop_mib.map_or(mib, |most| most.max(mib)));
+        noop_seconds = noop_seconds.min(timed(base, program, arguments)?);
     }
-    Ok(measured)
+    Ok(Measured { first_seconds, noop_seconds })
 }
 
-/// Wall time in seconds and peak memory in MiB of one execution.
-fn timed(base: &Path, program: &str, arguments: &[&str]) -> io::Result<(f64, f64)> {
+/// Wall time in seconds of one execution.
+fn timed(base: &Path, program: &str, arguments: &[&str]) -> io::Result<f64> {
     let started = Instant::now();
-    let child = Command::new(program).args(arguments).current_dir(base).stdout(Stdio::null()).spawn()?;
-    let id = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
-    let mut status = 0;
-    // SAFETY: both pointers are valid for writing, and the child is waited for nowhere else.
-    let (waited, usage) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(id, &mut status, 0, &mut usage), usage)
-    };
+    let status = Command::new(program).args(arguments).current_dir(base).stdout(Stdio::null()).status()?;
     let seconds = started.elapsed().as_secs_f64();
-    if waited != id || status != 0 {
+    if !status.success() {
         return Err(io::Error::other(format!("`{program} {}` failed", arguments.join(" "))));
     }
-    Ok((seconds, usage.ru_maxrss as f64 / 1024.0))
+    Ok(seconds)
 }
 
 fn engine_alone(size: usize, cache: &Path) -> Result<Measured, Box<dyn Error>> {
@@ -135,7 +122,7 @@ fn engine_alone(size: usize, cache: &Path) -> Result<Measured, Box<dyn Error>> {
         assert!(states.iter().all(|state| state.entry().is_some()));
         Ok(started.elapsed().as_secs_f64())
     };
-    let mut measured = Measured { first_seconds: run()?, noop_seconds: f64::INFINITY, noop_mib: None };
+    let mut measured = Measured { first_seconds: run()?, noop_seconds: f64::INFINITY };
     for _ in 0..REPEATS {
         measured.noop_seconds = measured.noop_seconds.min(run()?);
     }
