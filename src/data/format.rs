@@ -1,17 +1,24 @@
 //! Raw formats: how files of interactions are written by others. One file per format, one variant per format here.
 //! Knows nothing of where a file came from or what its rows are for.
 
+mod block;
 mod delimited;
+mod lines;
 mod parquet;
 mod selfrec;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use block::{Block, Rows};
 pub use delimited::{Column, Delimited, TextColumns};
 pub use parquet::{ParquetFile, TableColumns};
+
+use lines::Lines;
+use selfrec::Selfrec;
 
 /// How a raw file is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,11 +57,35 @@ pub struct Malformed {
 pub struct Scan {
     /// Valid rows.
     pub rows: u64,
+    pub malformed_lines: u64,
+    /// The first [`KEPT`] of them.
     pub malformed: Vec<Malformed>,
 }
 
-/// Receives the valid rows in file order; an error ends the reading.
-pub type Sink<'a> = &'a mut dyn FnMut(Row<'_>) -> Result<(), super::ids::TooManyKeys>;
+/// How many malformed lines of a file are kept.
+pub const KEPT: usize = 10_000;
+
+impl Scan {
+    /// Counts a malformed line, and keeps it while there are few.
+    pub fn reject(&mut self, bad: Malformed) {
+        self.malformed_lines += 1;
+        if self.malformed.len() < KEPT {
+            self.malformed.push(bad);
+        }
+    }
+
+    /// Adds what was read of the next stretch of the file, whose lines are numbered from 1 after `lines` earlier ones.
+    fn append(&mut self, next: Self, lines: u64) {
+        self.rows += next.rows;
+        self.malformed_lines += next.malformed_lines;
+        let free = KEPT - self.malformed.len();
+        let numbered = next.malformed.into_iter().map(|bad| Malformed { line: lines + bad.line, ..bad });
+        self.malformed.extend(numbered.take(free));
+    }
+}
+
+/// Receives the valid rows in file order, block by block; an error ends the reading.
+pub type Sink<'a> = &'a mut (dyn FnMut(&Block) -> Result<(), super::ids::TooManyKeys> + Send);
 
 /// A file could not be read in its format.
 #[derive(Debug, thiserror::Error)]
@@ -93,11 +124,15 @@ impl Format {
     /// An unreadable file, or columns that it does not have (with those that it has).
     pub fn read(&self, path: &Path, sink: Sink) -> Result<Scan, FormatError> {
         match self {
-            Self::Selfrec => selfrec::read(path, sink),
+            Self::Selfrec => Lines::new(path, open(path)?)?.read(&Selfrec, sink),
             Self::Delimited(delimited) => delimited.read(path, sink),
             Self::Parquet(parquet) => parquet.read(path, sink),
         }
     }
+}
+
+fn open(path: &Path) -> Result<File, FormatError> {
+    File::open(path).map_err(|error| FormatError::read(path, error))
 }
 
 fn cut(text: &str) -> String {

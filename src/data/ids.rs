@@ -1,49 +1,73 @@
 //! Dense ids for the string keys of users and items, by first appearance.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Keys and their ids `0..len`, in order of first appearance.
+/// Keys and their ids `0..len`, in order of first appearance. A key costs its bytes and some 16 more.
 #[derive(Clone, Debug, Default)]
 pub struct IdMap {
-    keys: Vec<Arc<str>>,
-    ids: HashMap<Arc<str>, u32>,
+    /// All keys, one after the other.
+    text: String,
+    /// Where each key ends in `text`.
+    ends: Vec<usize>,
+    ids: HashTable<u32>,
+    hasher: DefaultHashBuilder,
 }
 
 /// There are more than 2^32 - 1 distinct keys.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("more than {} different users or items", u32::MAX)]
 pub struct TooManyKeys;
 
 impl IdMap {
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.ends.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.ends.is_empty()
     }
 
     /// The id of a key, new if it was not seen before.
     pub fn id(&mut self, key: &str) -> Result<u32, TooManyKeys> {
-        if let Some(&id) = self.ids.get(key) {
-            return Ok(id);
+        let Self { text, ends, ids, hasher } = self;
+        let same = |&id: &u32| key_at(text, ends, id as usize) == key;
+        let rehash = |&id: &u32| hasher.hash_one(key_at(text, ends, id as usize));
+        match ids.entry(hasher.hash_one(key), same, rehash) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(place) => {
+                let id = u32::try_from(ends.len()).ok().filter(|&id| id < u32::MAX).ok_or(TooManyKeys)?;
+                place.insert(id);
+                text.push_str(key);
+                ends.push(text.len());
+                Ok(id)
+            }
         }
-        let id = u32::try_from(self.keys.len()).ok().filter(|&id| id < u32::MAX).ok_or(TooManyKeys)?;
-        let key: Arc<str> = key.into();
-        self.keys.push(key.clone());
-        self.ids.insert(key, id);
-        Ok(id)
+    }
+
+    /// The key of an id that this map gave.
+    ///
+    /// # Panics
+    /// The id is not below [`Self::len`].
+    pub fn key(&self, id: u32) -> &str {
+        key_at(&self.text, &self.ends, id as usize)
     }
 
     /// The keys in order of their ids.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.keys.iter().map(|key| &**key)
+        (0..self.len()).map(|id| key_at(&self.text, &self.ends, id))
     }
+}
+
+fn key_at<'a>(text: &'a str, ends: &[usize], id: usize) -> &'a str {
+    let start = if id == 0 { 0 } else { ends[id - 1] };
+    &text[start..ends[id]]
 }
 
 /// Arrow form of an id map: `id: u32, key: utf8`, one row per id from 0.
@@ -70,5 +94,13 @@ mod tests {
         let ids: Vec<u32> = ["b", "a", "b", "c"].into_iter().map(|key| map.id(key).unwrap()).collect();
         assert_eq!(ids, [0, 1, 0, 2]);
         assert_eq!(map.keys().collect::<Vec<_>>(), ["b", "a", "c"]);
+        assert_eq!(map.key(1), "a");
+    }
+
+    #[test]
+    fn keys_are_text_also_where_they_look_like_numbers() {
+        let mut map = IdMap::default();
+        let ids: Vec<u32> = ["7", "07", "7", "", "7.0"].into_iter().map(|key| map.id(key).unwrap()).collect();
+        assert_eq!(ids, [0, 1, 0, 2, 3]);
     }
 }

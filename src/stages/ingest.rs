@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::sync::Arc;
 
 use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS};
-use crate::data::format::{Format, Malformed, Row};
-use crate::data::ids::{IdMap, keys_to_batch};
+use crate::data::format::{Block, Format, Malformed, Scan};
+use crate::data::ids::{IdMap, TooManyKeys, keys_to_batch};
 use crate::data::parts::{Parts, counts_to_batch};
 use crate::data::{Dedup, Interactions};
 use crate::engine::stage::{Context, Progress, RawFile, Resources, Stage, StageError, parse};
@@ -84,7 +84,7 @@ impl Stage for Ingest {
         Output { name: "items", doc: "Ids of items, by first appearance.", form: Form::Table(KEYS) },
         Output {
             name: "malformed",
-            doc: "Lines that hold no interaction.",
+            doc: "Lines that hold no interaction, the first 10000 of each file.",
             form: Form::Table(&[
                 Column { name: "file", dtype: "utf8", doc: "Source of the file." },
                 Column { name: "line", dtype: "u64", doc: "Line, from 1; in a Parquet file the row." },
@@ -138,11 +138,22 @@ struct Growing {
 }
 
 impl Growing {
-    fn push(&mut self, user: u32, item: u32, row: &Row) {
-        self.rows.user.push(user);
-        self.rows.item.push(item);
-        self.time.extend(row.time);
-        self.weight.extend(row.weight);
+    /// Takes over the rows of a block that `keep` wants; keys get their ids with the first row that is kept.
+    fn extend(
+        &mut self,
+        block: &Block,
+        keep: impl Fn(usize) -> bool,
+        (users, items): (&mut IdMap, &mut IdMap),
+    ) -> Result<(), TooManyKeys> {
+        let mut user_ids = vec![None; block.users.len()];
+        let mut item_ids = vec![None; block.items.len()];
+        for row in (0..block.len()).filter(|&row| keep(row)) {
+            self.rows.user.push(id_of(&mut user_ids, block.user[row], &block.users, users)?);
+            self.rows.item.push(id_of(&mut item_ids, block.item[row], &block.items, items)?);
+            self.time.extend(block.time.get(row));
+            self.weight.extend(block.weight.get(row));
+        }
+        Ok(())
     }
 
     /// Times and weights are known only if every row has them.
@@ -153,6 +164,15 @@ impl Growing {
             weight: Some(self.weight).filter(|weight| weight.len() == n),
             ..self.rows
         }
+    }
+}
+
+/// The id of a key that a block knows as `own`; `ids` remembers those that were asked for.
+fn id_of(ids: &mut [Option<u32>], own: u32, keys: &IdMap, all: &mut IdMap) -> Result<u32, TooManyKeys> {
+    let place = &mut ids[own as usize];
+    match *place {
+        Some(id) => Ok(id),
+        None => Ok(*place.insert(all.id(keys.key(own))?)),
     }
 }
 
@@ -179,13 +199,13 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
             }
         };
         let found = read(&params, file, path, (&mut users, &mut items), &mut parts[part].1)?;
-        if let Some(warning) = judge(&file.source, &found, params.max_malformed)? {
+        if let Some(warning) = judge(&file.source, &found.scan, params.max_malformed)? {
             context.log(warning);
         }
-        counts.push((format!("{}.valid_lines", file.part), found.valid as i64));
-        counts.push((format!("{}.malformed_lines", file.part), found.malformed.len() as i64));
+        counts.push((format!("{}.valid_lines", file.part), found.scan.rows as i64));
+        counts.push((format!("{}.malformed_lines", file.part), found.scan.malformed_lines as i64));
         counts.push((format!("{}.below_min_weight", file.part), found.below as i64));
-        malformed.extend(found.malformed.into_iter().map(|line| (&*file.source, line)));
+        malformed.extend(found.scan.malformed.into_iter().map(|line| (&*file.source, line)));
         let (done, total) = (index as u64 + 1, params.files.len() as u64);
         context.progress(Progress { done, total, unit: "file".to_owned(), values: Vec::new() });
     }
@@ -214,9 +234,8 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
 
 /// What a file held.
 struct Found {
-    valid: u64,
+    scan: Scan,
     below: u64,
-    malformed: Vec<Malformed>,
 }
 
 fn read(
@@ -228,29 +247,25 @@ fn read(
 ) -> Result<Found, StageError> {
     let format = file.format.as_ref().unwrap_or(&params.format);
     let (mut below, mut unweighted) = (0, false);
-    let scan = format.read(path, &mut |row| {
-        unweighted |= row.weight.is_none();
-        if let (Some(least), Some(weight)) = (params.min_weight, row.weight)
-            && f64::from(weight) < least
-        {
-            below += 1;
-            return Ok(());
-        }
-        rows.push(users.id(row.user)?, items.id(row.item)?, &row);
-        Ok(())
+    let scan = format.read(path, &mut |block| {
+        unweighted |= block.weight.len() < block.len();
+        let low = |row: usize| params.min_weight.is_some_and(|least| f64::from(block.weight[row]) < least);
+        let low = |row: usize| !unweighted && low(row);
+        below += (0..block.len()).filter(|&row| low(row)).count() as u64;
+        rows.extend(block, |row| !low(row), (users, items))
     });
     let scan = scan.map_err(|error| StageError::new(error.to_string()))?;
     if params.min_weight.is_some() && unweighted {
         let message = format!("`min_weight` needs weights, and `{}` is read without", file.source);
         return Err(StageError::new(message).with_help("name the column: `columns: { weight: ... }`"));
     }
-    Ok(Found { valid: scan.rows, below, malformed: scan.malformed })
+    Ok(Found { scan, below })
 }
 
 /// Refuses a file with too many malformed lines or no valid one; words the warning for one with some.
-fn judge(source: &str, found: &Found, max_malformed: f64) -> Result<Option<String>, StageError> {
-    let bad = found.malformed.len();
-    let lines = found.valid + bad as u64;
+fn judge(source: &str, found: &Scan, max_malformed: f64) -> Result<Option<String>, StageError> {
+    let bad = found.malformed_lines;
+    let lines = found.rows + bad;
     if lines == 0 {
         return Err(StageError::new(format!("`{source}` is empty")));
     }
@@ -259,9 +274,9 @@ fn judge(source: &str, found: &Found, max_malformed: f64) -> Result<Option<Strin
     }
     let shown = found.malformed.iter().take(SHOWN);
     let shown = shown.map(|Malformed { line, text, reason }| format!("\n  line {line}: {reason}: `{text}`"));
-    let more = if bad > SHOWN { format!("\n  and {} more", bad - SHOWN) } else { String::new() };
+    let more = if bad > SHOWN as u64 { format!("\n  and {} more", bad - SHOWN as u64) } else { String::new() };
     let message = format!("`{source}`: {bad} of {lines} lines hold no interaction:{}{more}", shown.collect::<String>());
-    if found.valid == 0 || bad as f64 > max_malformed * lines as f64 {
+    if found.rows == 0 || bad as f64 > max_malformed * lines as f64 {
         let help = format!(
             "check `format`; if the file is what it should be, accept more by `max_malformed` (now {max_malformed})"
         );

@@ -8,7 +8,7 @@ use polars::prelude::{CsvReadOptions, DataFrame, SerReader, StringChunked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{FormatError, Malformed, Row, Scan, Sink, cut, weight};
+use super::{FormatError, Malformed, Row, Rows, Scan, Sink, cut, weight};
 
 /// Delimited text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +82,7 @@ impl Delimited {
         let weights = self.columns.weight.as_ref().map(column).transpose()?;
 
         let mut scan = Scan::default();
+        let mut rows = Rows::new(sink);
         let mut lines = None;
         for index in 0..table.height() {
             let row = (|| {
@@ -92,20 +93,18 @@ impl Delimited {
                 Ok::<_, String>(Row { user, item, time, weight })
             })();
             match row {
-                Ok(row) => {
-                    sink(row)?;
-                    scan.rows += 1;
-                }
+                Ok(row) => rows.push(row)?,
                 Err(reason) => {
                     let lines: &Vec<(u64, &str)> = lines.get_or_insert_with(|| self.lines(text));
                     // A quoted field may hold line ends; the row's number is then the best that can be said.
                     let (line, text) = lines.get(index).copied().unwrap_or((index as u64 + 1, ""));
                     if !text.trim().is_empty() {
-                        scan.malformed.push(Malformed { line, text: cut(text), reason });
+                        scan.reject(Malformed { line, text: cut(text), reason });
                     }
                 }
             }
         }
+        scan.rows = rows.finish()?;
         Ok(scan)
     }
 

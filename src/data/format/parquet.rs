@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FormatError, Malformed, Row, Scan, Sink};
+use super::{FormatError, Malformed, Row, Rows, Scan, Sink};
 
 /// An Apache Parquet file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,17 +53,15 @@ impl ParquetFile {
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
         let reader = builder.with_projection(mask).build().map_err(|error| failure(&error))?;
         let mut scan = Scan::default();
+        let mut rows = Rows::new(sink);
         let mut before = 0;
         for batch in reader {
             let batch = batch.map_err(|error| failure(&error))?;
             let columns = self.columns(&batch).map_err(|error| failure(&error))?;
             for index in 0..batch.num_rows() {
                 match columns.row(index) {
-                    Ok(row) => {
-                        sink(row)?;
-                        scan.rows += 1;
-                    }
-                    Err(reason) => scan.malformed.push(Malformed {
+                    Ok(row) => rows.push(row)?,
+                    Err(reason) => scan.reject(Malformed {
                         line: before + index as u64 + 1,
                         text: String::new(),
                         reason: reason.to_owned(),
@@ -72,6 +70,7 @@ impl ParquetFile {
             }
             before += batch.num_rows() as u64;
         }
+        scan.rows = rows.finish()?;
         Ok(scan)
     }
 

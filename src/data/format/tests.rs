@@ -14,8 +14,13 @@ fn read(format: serde_json::Value, bytes: impl AsRef<[u8]>) -> Result<(Vec<Owned
     let path = dir.path().join("raw");
     fs::write(&path, bytes).unwrap();
     let mut rows = Vec::new();
-    let scan = format.read(&path, &mut |row| {
-        rows.push((row.user.to_owned(), row.item.to_owned(), row.time, row.weight));
+    let scan = format.read(&path, &mut |block| {
+        let known = |all: usize| all == block.len();
+        rows.extend((0..block.len()).map(|row| {
+            let time = known(block.time.len()).then(|| block.time[row]);
+            let weight = known(block.weight.len()).then(|| block.weight[row]);
+            (block.users.key(block.user[row]).to_owned(), block.items.key(block.item[row]).to_owned(), time, weight)
+        }));
         Ok(())
     })?;
     assert_eq!(rows.len() as u64, scan.rows);
@@ -67,7 +72,7 @@ fn selfrec_line_that_is_not_utf8_is_malformed_and_a_long_one_is_cut() {
     bytes.extend("é".repeat(500).as_bytes());
     let (rows, scan) = read(json!("selfrec"), bytes).unwrap();
     assert_eq!(rows.len(), 1);
-    assert_eq!(scan.malformed[0].reason, "not UTF-8 text");
+    assert!(scan.malformed[0].reason.starts_with("not UTF-8 text"), "{}", scan.malformed[0].reason);
     assert_eq!(scan.malformed[1].text.len(), TEXT_LIMIT);
 }
 
