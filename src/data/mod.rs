@@ -6,6 +6,7 @@ pub mod graph;
 pub mod ids;
 pub mod interactions;
 pub mod parts;
+pub mod steps;
 pub mod synthetic;
 
 pub use format::Format;
