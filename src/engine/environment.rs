@@ -70,7 +70,7 @@ impl<'a> Environment<'a> {
         let worker = fs::metadata(self.worker).ok()?;
         let variable = |name| env::var_os(name).unwrap_or_default();
         let identity = format!(
-            "{:?} {} {} {} {} {} {:?} {:?}",
+            "{:?} {} {} {} {} {:?} {:?} {:?}",
             self.worker,
             worker.size(),
             worker.mtime(),

@@ -12,7 +12,7 @@ use rand::RngExt;
 
 use super::event::{Event, Finished, Outcome, Summary};
 use super::execute::{End, Task};
-use super::machine::Machine;
+use super::machine::{Machine, Share};
 use super::resolve::{Resolver, failure};
 use super::stage::{Input, Job, Notice, Resources, StageError};
 use super::worker::WorkerPool;
@@ -93,7 +93,7 @@ struct Run<'env, 'sink> {
     /// Ready, but someone else holds the lock of the key.
     deferred: BTreeSet<(u64, usize)>,
     rank: Vec<u64>,
-    running: BTreeMap<usize, Resources>,
+    running: BTreeMap<usize, Share>,
     committing: usize,
     whole: Machine,
     free: Machine,
@@ -127,8 +127,8 @@ impl<'env, 'sink> Run<'env, 'sink> {
             rank: (0..plan.len()).map(|_| shuffle.as_mut().map_or(0, |rng| rng.random())).collect(),
             running: BTreeMap::new(),
             committing: 0,
+            free: machine.clone(),
             whole: machine,
-            free: machine,
             executed: BTreeSet::new(),
             stopped: false,
             summary: Summary::default(),
@@ -212,8 +212,8 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     Ok(kind) => (kind.resources)(&self.resolver.plan.instance(index).params),
                     Err(_) => Resources::default(),
                 };
-                let mut free = self.free;
-                let Some(share) = free.grant(&need, slots, self.running.is_empty()) else { continue };
+                let mut free = self.free.clone();
+                let Some(share) = free.grant(&need, &self.whole, slots, self.running.is_empty()) else { continue };
                 self.ready.remove(&(rank, index));
                 let State::Miss { key, forced } = self.states[index] else { continue 'next };
                 let Some(lock) = self.resolver.store.try_lock(&key)? else {
@@ -227,7 +227,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     self.settle(index, State::Hit { key, entry: Arc::new(entry) });
                     continue 'next;
                 }
-                match self.task(index, key, lock, share.cores) {
+                match self.task(index, key, lock, &share) {
                     Ok(task) => {
                         self.free = free;
                         self.running.insert(index, share);
@@ -242,7 +242,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         Ok(())
     }
 
-    fn task(&self, index: usize, key: Digest, lock: KeyLock, threads: usize) -> Result<Task<'env>, StageError> {
+    fn task(&self, index: usize, key: Digest, lock: KeyLock, share: &Share) -> Result<Task<'env>, StageError> {
         let Resolver { plan, store, options, raw, .. } = self.resolver;
         let instance = plan.instance(index);
         let kind = self.resolver.kind(index)?;
@@ -274,7 +274,8 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 files: Vec::new(),
                 out_dir: store.staging_dir(&key),
                 scratch: store.scratch_dir(&key),
-                threads,
+                threads: share.cores,
+                gpus: share.gpus.clone(),
             },
             entry: Entry {
                 key,
@@ -284,7 +285,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 seconds: 0.0,
                 cpu_seconds: 0.0,
                 peak_memory_bytes: None,
-                threads,
+                threads: share.cores,
             },
             origin: Origin {
                 id: instance.id.clone(),

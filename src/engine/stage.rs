@@ -80,6 +80,7 @@ pub struct Resources {
     pub cores: usize,
     /// Estimated peak memory in MiB.
     pub memory_mib: u64,
+    /// GPUs it can put to use; it gets this many, or all of a machine that has fewer.
     pub gpus: usize,
 }
 
@@ -155,6 +156,8 @@ pub struct Job {
     pub scratch: PathBuf,
     /// Threads it may use. Results must not depend on it.
     pub threads: usize,
+    /// Numbers of the GPUs it may use. Results must not depend on which they are.
+    pub gpus: Vec<usize>,
 }
 
 /// What came in through a port, one entry per source instance.

@@ -4,6 +4,8 @@
 //! `P` is linear and symmetric, so the gradient needs no autograd: `dE = P dF`. Rows are computed in parallel and each
 //! row sums its neighbours in ascending order, so the bits do not depend on the number of threads.
 
+pub mod device;
+
 use rayon::prelude::*;
 
 use super::Encoder;
@@ -12,20 +14,24 @@ use crate::data::Graph;
 /// Rows per parallel task.
 const ROWS: usize = 64;
 
-pub struct LightGcn {
-    layers: usize,
-    dim: usize,
-    /// CSR of `A` over `U + I` nodes, users first.
+/// CSR of `A` over `U + I` nodes, users first.
+struct Adjacency {
     start: Vec<usize>,
     neighbour: Vec<u32>,
     weight: Vec<f32>,
+}
+
+pub struct LightGcn {
+    layers: usize,
+    dim: usize,
+    adjacency: Adjacency,
     /// The tables after the last and the current propagation.
     power: Vec<f32>,
     next: Vec<f32>,
 }
 
-impl LightGcn {
-    pub fn new(graph: &Graph, layers: usize, dim: usize) -> Self {
+impl Adjacency {
+    fn new(graph: &Graph) -> Self {
         let nodes = graph.n_users + graph.n_items;
         let (user_scale, item_scale) = graph.inv_sqrt_degrees();
         let mut start = Vec::with_capacity(nodes + 1);
@@ -46,7 +52,14 @@ impl LightGcn {
             }
             start.push(neighbour.len());
         }
-        Self { layers, dim, start, neighbour, weight, power: vec![0.0; nodes * dim], next: vec![0.0; nodes * dim] }
+        Self { start, neighbour, weight }
+    }
+}
+
+impl LightGcn {
+    pub fn new(graph: &Graph, layers: usize, dim: usize) -> Self {
+        let length = (graph.n_users + graph.n_items) * dim;
+        Self { layers, dim, adjacency: Adjacency::new(graph), power: vec![0.0; length], next: vec![0.0; length] }
     }
 
     /// `out = P x`.
@@ -63,7 +76,7 @@ impl LightGcn {
 
     /// `next = A power`, and `sum += next`.
     fn propagate(&mut self, sum: &mut [f32]) {
-        let Self { dim, start, neighbour, weight, power, next, .. } = self;
+        let Self { dim, adjacency: Adjacency { start, neighbour, weight }, power, next, .. } = self;
         let dim = *dim;
         next.par_chunks_mut(ROWS * dim).zip(sum.par_chunks_mut(ROWS * dim)).enumerate().for_each(
             |(chunk, (next, sum))| {
@@ -100,7 +113,6 @@ impl Encoder for LightGcn {
 mod tests {
     use super::*;
     use crate::data::Interactions;
-    use crate::model::Backbone;
 
     fn graph(users: usize, items: usize, pairs: &[(u32, u32)]) -> Graph {
         Graph::with_size(
@@ -138,7 +150,7 @@ mod tests {
         let graph = graph(2, 2, &[(0, 0), (1, 1)]);
         let tables = [0.5, -1.0, 2.0, 0.25];
         let mut mf = vec![0.0; 4];
-        Backbone::Mf {}.encoder(&graph, 1).encode(&tables, &mut mf);
+        crate::model::mf::Mf.encode(&tables, &mut mf);
         assert_eq!(encode(&graph, 0, 1, &tables), mf);
         assert_eq!(mf, tables);
     }

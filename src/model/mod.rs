@@ -1,18 +1,18 @@
 //! Backbones: what turns the trainable embedding tables into the vectors that are scored, and how tables are made and
-//! updated. Knows the graph and plain slices; nothing of losses or libtorch.
+//! updated. Knows the graph and plain slices; nothing of losses.
 //!
 //! Tables are row-major `[U + I, d]`, users first. To add a backbone: one file with an [`Encoder`], one variant of
 //! [`Backbone`].
 
 mod adam;
 mod init;
+#[cfg(feature = "torch")]
 mod lightgcn;
+#[cfg(feature = "torch")]
 mod mf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::data::Graph;
 
 pub use adam::{Adam, AdamParams};
 pub use init::xavier_tables;
@@ -44,12 +44,16 @@ pub trait Encoder: Send {
     fn pull_back(&mut self, encoded_gradient: &[f32], table_gradient: &mut [f32]);
 }
 
+#[cfg(feature = "torch")]
 impl Backbone {
-    /// The encoder over `graph` for vectors of width `dim`.
-    pub fn encoder(&self, graph: &Graph, dim: usize) -> Box<dyn Encoder> {
+    /// The encoder over `graph` for vectors of width `dim`, computed on `device`.
+    pub fn encoder(&self, graph: &crate::data::Graph, dim: usize, device: tch::Device) -> Box<dyn Encoder> {
         match self {
             Self::Mf {} => Box::new(mf::Mf),
-            Self::Lightgcn { layers } => Box::new(lightgcn::LightGcn::new(graph, *layers, dim)),
+            Self::Lightgcn { layers } if device == tch::Device::Cpu => {
+                Box::new(lightgcn::LightGcn::new(graph, *layers, dim))
+            }
+            Self::Lightgcn { layers } => Box::new(lightgcn::device::OnDevice::new(graph, *layers, dim, device)),
         }
     }
 }

@@ -114,11 +114,17 @@ pub trait Sampler: Send {
 
 #[cfg(feature = "torch")]
 impl SamplerParams {
-    /// The sampler for vectors of width `dim`. `optimizer` is the one of the tables.
-    pub fn sampler(&self, seed: u64, dim: usize, optimizer: &crate::model::AdamParams) -> Box<dyn Sampler> {
+    /// The sampler for vectors of width `dim`, computed on `device`. `optimizer` is the one of the tables.
+    pub fn sampler(
+        &self,
+        seed: u64,
+        dim: usize,
+        optimizer: &crate::model::AdamParams,
+        device: tch::Device,
+    ) -> Box<dyn Sampler> {
         match self {
-            Self::Uniform {} => Box::new(rns::Rns),
-            Self::Cnsdiff(params) => Box::new(cnsdiff::Cnsdiff::new((**params).clone(), seed, dim, optimizer)),
+            Self::Uniform {} => Box::new(rns::Rns { device }),
+            Self::Cnsdiff(params) => Box::new(cnsdiff::Cnsdiff::new((**params).clone(), seed, dim, optimizer, device)),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Rows per block.
 pub const BLOCK: usize = 256;
@@ -15,10 +15,19 @@ pub fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(BLOCK).map(move |start| start..rows.min(start + BLOCK))
 }
 
-/// A matrix of rows of width `dim`.
-pub fn matrix<'a>(rows: impl Iterator<Item = &'a [f32]>, dim: usize) -> Tensor {
+/// A matrix of rows of width `dim` on `device`.
+pub fn matrix<'a>(rows: impl Iterator<Item = &'a [f32]>, dim: usize, device: Device) -> Tensor {
     let flat: Vec<f32> = rows.flatten().copied().collect();
-    Tensor::from_slice(&flat).view([-1, dim as i64])
+    Tensor::from_slice(&flat).view([-1, dim as i64]).to_device(device)
+}
+
+/// The rows of `table` at `index`, of which gradients can be taken. On a GPU the gradient of a gather adds in no fixed
+/// order; there it is a product with rows of the unit matrix instead.
+pub fn rows_at(table: &Tensor, index: &Tensor) -> Tensor {
+    match table.device() {
+        Device::Cpu => table.index_select(0, index),
+        _ => index.one_hot(table.size()[0]).to_kind(table.kind()).matmul(table),
+    }
 }
 
 /// A tensor that shares the values of `tensor`, cut off from its history, of which gradients can be taken.

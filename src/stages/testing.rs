@@ -31,6 +31,7 @@ fn execute<S: Stage>(
         out_dir: out_dir.to_owned(),
         scratch: out_dir.join("scratch"),
         threads: 1,
+        gpus: Vec::new(),
     };
     let log = Mutex::new(Vec::new());
     let notify = |notice| {

@@ -80,11 +80,12 @@ pub enum Mask {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Device {
-    /// The processor: the only one so far.
+    /// A GPU where libtorch finds one, else the processor. Which of the two enters the stage key.
     #[default]
     Auto,
+    /// The processor.
     Cpu,
-    /// Refused: training on a GPU is not there yet.
+    /// A GPU; the stage fails where there is none.
     Cuda,
 }
 
@@ -149,9 +150,6 @@ impl Config {
         }
         if !(self.reg.weight.is_finite() && self.reg.weight >= 0.0) {
             return mistake(&["reg", "weight"], format!("{} must be at least 0", self.reg.weight));
-        }
-        if self.device == Device::Cuda {
-            return mistake(&["device"], "training on a GPU is not there yet: write `auto` or `cpu`".into());
         }
         if let SamplerParams::Cnsdiff(params) = &self.sampler
             && let Some((path, message)) = params.mistake()

@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 
 use rand::seq::SliceRandom;
+use tch::Device;
 
 use super::checkpoint;
 use super::config::{Config, Mask};
@@ -114,12 +115,18 @@ pub(super) struct Best {
     pub tables: Vec<f32>,
 }
 
-/// Trains in the current rayon pool, from a checkpoint if `resume` is a whole one of this configuration. The result is
-/// the same either way, and for any number of threads.
-pub fn fit(config: &Config, data: &Data, resume: Option<&[u8]>, watch: &mut dyn Watch) -> Result<Model, TrainError> {
+/// Trains in the current rayon pool, with products on `device`, from a checkpoint if `resume` is a whole one of this
+/// configuration. The result is the same either way, and for any number of threads.
+pub fn fit(
+    config: &Config,
+    data: &Data,
+    device: Device,
+    resume: Option<&[u8]>,
+    watch: &mut dyn Watch,
+) -> Result<Model, TrainError> {
     // Parallelism is over fixed blocks; libtorch's own would split sums by the number of threads.
     tch::set_num_threads(1);
-    let mut training = Training::new(config, data)?;
+    let mut training = Training::new(config, data, device)?;
     if let Some(state) = resume.and_then(checkpoint::decode) {
         training.restore(state);
     }
@@ -141,6 +148,7 @@ struct Training<'a> {
     selection: Option<Selection>,
     uniform: Uniform<'a>,
     pairs: Vec<(u32, u32)>,
+    device: Device,
     encoder: Box<dyn Encoder>,
     sampler: Box<dyn Sampler>,
     tables: Vec<f32>,
@@ -185,7 +193,7 @@ impl Selection {
 }
 
 impl<'a> Training<'a> {
-    fn new(config: &'a Config, data: &Data<'a>) -> Result<Self, TrainError> {
+    fn new(config: &'a Config, data: &Data<'a>, device: Device) -> Result<Self, TrainError> {
         let graph = data.train;
         let pairs: Vec<_> = edges(graph).collect();
         if pairs.is_empty() || config.drop_last && pairs.len() < config.batch_size {
@@ -200,8 +208,9 @@ impl<'a> Training<'a> {
             selection: Selection::new(&config.select, data)?,
             uniform: Uniform::new(graph)?,
             pairs,
-            encoder: config.backbone.encoder(graph, config.dim),
-            sampler: config.sampler.sampler(config.seed, config.dim, &config.optimizer),
+            encoder: config.backbone.encoder(graph, config.dim, device),
+            sampler: config.sampler.sampler(config.seed, config.dim, &config.optimizer, device),
+            device,
             tables,
             adam: Adam::new(config.optimizer.clone(), length),
             encoded: vec![0.0; length],
@@ -327,7 +336,15 @@ impl<'a> Training<'a> {
             _ => None,
         };
         let masks: Vec<&Graph> = std::iter::once(self.graph).chain(valid).collect();
-        let ranked = recommend(&self.encoded, self.graph.n_users, self.config.dim, &selection.users, &masks, longest)?;
+        let ranked = recommend(
+            &self.encoded,
+            self.graph.n_users,
+            self.config.dim,
+            &selection.users,
+            &masks,
+            longest,
+            self.device,
+        )?;
         let mut lists = vec![Vec::new(); self.graph.n_users];
         for (&user, list) in selection.users.iter().zip(ranked) {
             lists[user as usize] = list.into_iter().map(|scored| scored.item).collect::<Vec<u32>>();
@@ -361,8 +378,15 @@ impl<'a> Training<'a> {
             Mask::TrainValid => vec![self.graph, &self.valid],
         };
         let users: Vec<u32> = (0..self.graph.n_users as u32).collect();
-        let recommendations =
-            recommend(&self.encoded, self.graph.n_users, self.config.dim, &users, &masks, self.config.top_k)?;
+        let recommendations = recommend(
+            &self.encoded,
+            self.graph.n_users,
+            self.config.dim,
+            &users,
+            &masks,
+            self.config.top_k,
+            self.device,
+        )?;
         Ok(Model {
             encoded: self.encoded,
             recommendations,

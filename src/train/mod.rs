@@ -5,6 +5,8 @@
 mod checkpoint;
 pub mod config;
 #[cfg(feature = "torch")]
+pub mod device;
+#[cfg(feature = "torch")]
 mod fit;
 #[cfg(feature = "torch")]
 mod rank;
@@ -14,7 +16,7 @@ mod spelling;
 #[cfg(all(test, feature = "torch"))]
 mod tests;
 
-pub use config::Config;
+pub use config::{Config, Device};
 #[cfg(feature = "torch")]
 pub use fit::{Data, EpochEnd, Model, Point, TrainError, Watch, fit};
 #[cfg(feature = "torch")]

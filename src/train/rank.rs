@@ -3,7 +3,7 @@
 //! The order is total: score descending, then item id ascending. A score that is no number fails the ranking.
 
 use rayon::prelude::*;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::data::Graph;
 
@@ -28,7 +28,8 @@ pub struct RankError {
 }
 
 /// The `k` best items of each of `users`, best first, without the items of the `masks`. Shorter where fewer are left.
-/// `encoded` holds the vectors `[U + I, dim]`, users first; a score is an inner product.
+/// `encoded` holds the vectors `[U + I, dim]`, users first; a score is an inner
+/// product, computed on `device`.
 pub fn recommend(
     encoded: &[f32],
     n_users: usize,
@@ -36,15 +37,17 @@ pub fn recommend(
     users: &[u32],
     masks: &[&Graph],
     k: usize,
+    device: Device,
 ) -> Result<Vec<Vec<Scored>>, RankError> {
-    let items = Tensor::from_slice(&encoded[n_users * dim..]).view([-1, dim as i64]).tr();
+    let items = Tensor::from_slice(&encoded[n_users * dim..]).view([-1, dim as i64]).to_device(device).tr();
     let blocks: Vec<_> = users.chunks(BLOCK).map(|users| (users, items.shallow_clone())).collect();
     let ranked: Result<Vec<_>, RankError> = blocks
         .into_par_iter()
         .map(|(users, items)| {
             let vectors = |user: &u32| &encoded[*user as usize * dim..][..dim];
             let flat: Vec<f32> = users.iter().flat_map(vectors).copied().collect();
-            let scores = tch::no_grad(|| Tensor::from_slice(&flat).view([-1, dim as i64]).mm(&items));
+            let vectors = Tensor::from_slice(&flat).view([-1, dim as i64]).to_device(device);
+            let scores = tch::no_grad(|| vectors.mm(&items));
             let mut values = vec![0.0f32; scores.numel()];
             scores.copy_data(&mut values, scores.numel());
             let width = values.len() / users.len();
@@ -134,7 +137,7 @@ mod tests {
         let (train, valid) = (pairs(&[0, 1], &[2, 0]), pairs(&[0], &[0]));
         // Users 1 and 2, items 1, 2 and 3, width 1.
         let encoded = [1.0, 2.0, 1.0, 2.0, 3.0];
-        let lists = recommend(&encoded, 2, 1, &[0, 1], &[&train, &valid], 3).unwrap();
+        let lists = recommend(&encoded, 2, 1, &[0, 1], &[&train, &valid], 3, Device::Cpu).unwrap();
         assert_eq!(lists[0], [Scored { item: 1, score: 2.0 }]);
         assert_eq!(lists[1], [Scored { item: 2, score: 6.0 }, Scored { item: 1, score: 4.0 }]);
     }

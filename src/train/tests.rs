@@ -61,7 +61,7 @@ fn train_with(config: &Config, threads: usize, resume: Option<&[u8]>, keep: &mut
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let mut result = None;
     let keep = std::sync::Mutex::new(keep);
-    pool.install(|| result = Some(fit(config, &data, resume, *keep.lock().unwrap())));
+    pool.install(|| result = Some(fit(config, &data, tch::Device::Cpu, resume, *keep.lock().unwrap())));
     result.unwrap()
 }
 
@@ -165,7 +165,8 @@ fn the_oracle_is_used_only_when_asked_for() {
     assert!(curve(&model, "valid_ndcg@20").is_empty());
     let (graph, valid, _) = parts();
     let data = Data { train: &graph, valid: &valid, oracle: None };
-    let error = fit(&config(json!({ "select": "test_oracle" })), &data, None, &mut Keep::default()).unwrap_err();
+    let error = fit(&config(json!({ "select": "test_oracle" })), &data, tch::Device::Cpu, None, &mut Keep::default())
+        .unwrap_err();
     assert_eq!(error, TrainError::NothingToSelectBy { rule: "test_oracle" });
 }
 

@@ -4,7 +4,7 @@
 //! The first layer is split: `W [x; e] + b = W_x x + (W_e e + b)`, and the second summand depends on the step alone.
 
 use rand_distr::{Distribution, StandardNormal};
-use tch::{IndexOp, Tensor};
+use tch::{Device, IndexOp, Tensor};
 
 use crate::rng;
 use crate::sampler::tensor::{leaf, normalize};
@@ -76,11 +76,11 @@ pub struct Denoiser {
 }
 
 impl Denoiser {
-    /// Over the parameters `flat` (see [`Shape::init`]) for `steps` steps.
-    pub fn new(shape: Shape, flat: &[f32], steps: usize) -> Self {
+    /// Over the parameters `flat` (see [`Shape::init`]) for `steps` steps, on `device`.
+    pub fn new(shape: Shape, flat: &[f32], steps: usize, device: Device) -> Self {
         let embedding: Vec<f32> = (0..steps).flat_map(|t| time_embedding(t, shape.time)).collect();
-        let embedding = Tensor::from_slice(&embedding).view([steps as i64, -1]);
-        Self::over(shape, Tensor::from_slice(flat), embedding)
+        let embedding = Tensor::from_slice(&embedding).view([steps as i64, -1]).to_device(device);
+        Self::over(shape, Tensor::from_slice(flat).to_device(device), embedding)
     }
 
     fn over(shape: Shape, flat: Tensor, embedding: Tensor) -> Self {

@@ -1,10 +1,11 @@
 //! The diffusion loss: reconstruction of the item vector from a noised state, and the causal regulariser, a KL
 //! divergence between the prediction and the state one step before.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::denoiser::Denoiser;
 use super::schedule::Schedule;
+use crate::sampler::tensor::rows_at;
 
 /// Per-step coefficients as tensors `[T]`, cast from f64 once.
 pub struct Coefficients {
@@ -24,10 +25,10 @@ pub struct Diffusion {
 }
 
 impl Coefficients {
-    pub fn new(schedule: &Schedule, reweight: bool) -> Self {
+    pub fn new(schedule: &Schedule, reweight: bool, device: Device) -> Self {
         let table = |value: &dyn Fn(usize) -> f64| {
             let values: Vec<f32> = (0..schedule.steps()).map(|t| value(t) as f32).collect();
-            Tensor::from_slice(&values)
+            Tensor::from_slice(&values).to_device(device)
         };
         Self {
             signal: table(&|t| schedule.noised(t).0),
@@ -68,7 +69,7 @@ impl Coefficients {
     ) -> Diffusion {
         let state = self.noised(clean, t, noise);
         let before = self.noised(clean, &(t - 1).clamp_min(0), noise);
-        let prediction = denoiser.forward(&state, &denoiser.times().index_select(0, t), user, mask);
+        let prediction = denoiser.forward(&state, &rows_at(&denoiser.times(), t), user, mask);
         let per_row = |rows: Tensor| rows.mean_dim([-1i64].as_slice(), false, Kind::Float);
         let reconstruction = per_row((clean - &prediction).square()) * self.snr_weight.index_select(0, t);
         let variance = self.log_variance.index_select(0, t);

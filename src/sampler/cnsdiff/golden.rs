@@ -5,7 +5,7 @@
 //! value of the expected tensor.
 
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::chain::Chain;
 use super::denoiser::{Denoiser, Shape};
@@ -60,7 +60,7 @@ fn denoiser(golden: &Value) -> Denoiser {
         .collect();
     let shape = Shape::new(&Params::default(), 64);
     assert_eq!((flat.len(), shape.parameters()), (16_576, 16_576));
-    Denoiser::new(shape, &flat, 20)
+    Denoiser::new(shape, &flat, 20, Device::Cpu)
 }
 
 fn steps(golden: &Value) -> Tensor {
@@ -102,7 +102,7 @@ fn denoiser_and_forward_process() {
     assert_close("denoiser", &values(&predicted), &golden["denoiser_forward"]);
 
     let schedule = Schedule::new(&ScheduleParams::default());
-    let noised = Coefficients::new(&schedule, true).noised(&x, &t, &noise);
+    let noised = Coefficients::new(&schedule, true, Device::Cpu).noised(&x, &t, &noise);
     assert_close("forward process", &values(&noised), &golden["forward_process"]);
 
     let steps: Vec<usize> = flat(&golden["inputs"]["t"]).into_iter().map(|t| t as usize).collect();
@@ -136,7 +136,7 @@ fn diffusion_losses() {
     let (x, noise) = (tensor(&golden["inputs"]["x"]), tensor(&golden["inputs"]["noise"]));
     let schedule = Schedule::new(&ScheduleParams::default());
     let expected = &golden["losses"];
-    let (coefficients, t) = (Coefficients::new(&schedule, true), steps(&golden));
+    let (coefficients, t) = (Coefficients::new(&schedule, true, Device::Cpu), steps(&golden));
     let times = denoiser.times().index_select(0, &t);
     let prediction = denoiser.forward(&coefficients.noised(&x, &t, &noise), &times, None, None);
     assert_close("prediction", &values(&prediction), &expected["pred_xstart"]);

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use rand::RngExt;
 use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::chain::Chain;
 use super::denoiser::{Denoiser, Shape};
 use super::diffusion::Coefficients;
-use super::draws::{Draws, beta_at, dropout, normal};
+use super::draws::{Draws, beta_at};
 use super::params::{Condition, Params, Pick, Space, Variant};
 use super::schedule::Schedule;
 use crate::model::{Adam, AdamParams};
@@ -27,6 +27,7 @@ pub struct Cnsdiff {
     /// The denoiser's parameters, flat.
     weights: Vec<f32>,
     adam: Adam,
+    device: Device,
 }
 
 /// What a step does at its epoch.
@@ -82,8 +83,8 @@ struct Loss {
 }
 
 impl Cnsdiff {
-    /// For vectors of width `dim`. `optimizer` is that of the tables, which `trained_joint` also uses.
-    pub fn new(params: Params, seed: u64, dim: usize, optimizer: &AdamParams) -> Self {
+    /// For vectors of width `dim`, on `device`. `optimizer` is that of the tables, which `trained_joint` also uses.
+    pub fn new(params: Params, seed: u64, dim: usize, optimizer: &AdamParams, device: Device) -> Self {
         let schedule = Schedule::new(&params.schedule);
         let shape = Shape::new(&params, dim);
         let weights = shape.init(seed);
@@ -91,12 +92,13 @@ impl Cnsdiff {
         let adam = Adam::new(if params.variant == Variant::Trained { own } else { optimizer.clone() }, weights.len());
         Self {
             starts: params.starts(),
-            coefficients: Coefficients::new(&schedule, params.reweight),
+            coefficients: Coefficients::new(&schedule, params.reweight, device),
             schedule,
             shape,
             weights,
             adam,
             params,
+            device,
         }
     }
 
@@ -118,10 +120,11 @@ impl Cnsdiff {
     }
 
     fn block(&self, step: &Step, index: usize, range: Range<usize>, denoiser: &Denoiser, trainable: bool) -> Block {
-        let items = |ids: &[u32]| matrix(ids[range.clone()].iter().map(|&item| step.item(item)), step.dim);
+        let device = self.device;
+        let items = |ids: &[u32]| matrix(ids[range.clone()].iter().map(|&item| step.item(item)), step.dim, device);
         Block {
-            draws: Draws::new(step.seed, step.index, index),
-            user: matrix(step.users[range.clone()].iter().map(|&user| step.user(user)), step.dim),
+            draws: Draws::new(step.seed, step.index, index, device),
+            user: matrix(step.users[range.clone()].iter().map(|&user| step.user(user)), step.dim, device),
             positive: items(step.positives),
             negative: items(step.negatives),
             denoiser: denoiser.branch(trainable),
@@ -150,8 +153,8 @@ impl Block {
             &self.denoiser,
             &(&self.positive / plan.scale),
             self.condition(params),
-            |rows| normal(&mut noise, rows, dim),
-            |rows| dropout(&mut mask, rows, dim, p),
+            |rows| self.draws.normal(&mut noise, rows, dim),
+            |rows| self.draws.mask(&mut mask, rows, dim, p),
         );
         let count = candidates.len() as i64;
         let candidates = Tensor::stack(&candidates, 0);
@@ -159,7 +162,8 @@ impl Block {
             Pick::Hardest => dots(&candidates, &self.user).argmax(0, false),
             Pick::Random => {
                 let mut rng = self.draws.stream("start choice");
-                Tensor::from_slice(&(0..rows).map(|_| rng.random_range(0..count)).collect::<Vec<i64>>())
+                let choice: Vec<i64> = (0..rows).map(|_| rng.random_range(0..count)).collect();
+                Tensor::from_slice(&choice).to_device(self.positive.device())
             }
         };
         let choice = choice.view([1, rows as i64, 1]).expand([1, rows as i64, dim as i64], false);
@@ -203,7 +207,7 @@ impl Block {
                 Some(hard) => Tensor::cat(&[hard, &uniform], 0),
                 None => uniform,
             };
-            let noise = normal(&mut self.draws.stream("positive noise"), rows, dim);
+            let noise = self.draws.normal(&mut self.draws.stream("positive noise"), rows, dim);
             let noised = &positive + noise * params.positive_noise;
             (loss::contrastive(&positive, &noised, &negatives, params.temperature), shared)
         });
@@ -221,8 +225,10 @@ impl Block {
                 &clean,
                 self.condition(params),
                 &self.draws.steps(rows, params.schedule.steps),
-                &normal(&mut self.draws.stream("diffusion noise"), rows, dim),
-                dropout(&mut self.draws.stream("diffusion dropout"), rows, dim, params.denoiser.dropout).as_ref(),
+                &self.draws.normal(&mut self.draws.stream("diffusion noise"), rows, dim),
+                self.draws
+                    .mask(&mut self.draws.stream("diffusion dropout"), rows, dim, params.denoiser.dropout)
+                    .as_ref(),
             );
             (losses.reconstruction + losses.causal * params.causal_weight).sum(Kind::Float)
         });
@@ -249,7 +255,7 @@ impl Block {
 impl Sampler for Cnsdiff {
     fn step(&mut self, step: &Step) -> Result<Outcome, SamplerError> {
         let plan = self.plan(step);
-        let denoiser = Denoiser::new(self.shape.clone(), &self.weights, self.schedule.steps());
+        let denoiser = Denoiser::new(self.shape.clone(), &self.weights, self.schedule.steps(), self.device);
         let prepared: Vec<Block> = blocks(plan.rows)
             .enumerate()
             .map(|(index, range)| self.block(step, index, range, &denoiser, plan.trainable))

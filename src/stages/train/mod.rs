@@ -6,7 +6,7 @@ mod run;
 
 use crate::engine::stage::{Facet, Resources, Stage};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
-use crate::train::Config;
+use crate::train::{Config, Device};
 
 #[cfg(feature = "torch")]
 pub use run::run;
@@ -80,8 +80,11 @@ impl Stage for Train {
         })
     }
 
-    fn facets(_config: &Config) -> Vec<Facet> {
-        vec![Facet::Libtorch]
+    fn facets(config: &Config) -> Vec<Facet> {
+        match config.device {
+            Device::Auto => vec![Facet::Libtorch, Facet::Device],
+            Device::Cpu | Device::Cuda => vec![Facet::Libtorch],
+        }
     }
 
     fn resources(config: &Config) -> Resources {
@@ -90,6 +93,7 @@ impl Stage for Train {
         let tables = 8 * 100_000 * config.dim * 4;
         let batch = 4 * config.batch_size * 2 * config.batch_size * 4;
         let cores = config.batch_size.div_ceil(256).clamp(1, 16);
-        Resources { cores, memory_mib: 512 + ((tables + batch) >> 20) as u64, gpus: 0 }
+        let gpus = if config.device == Device::Cpu { 0 } else { 1 };
+        Resources { cores, memory_mib: 512 + ((tables + batch) >> 20) as u64, gpus }
     }
 }

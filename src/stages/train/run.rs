@@ -23,7 +23,7 @@ use crate::engine::stage::{Context, Progress, StageError, parse};
 use crate::stages::made_by;
 use crate::store::parquet;
 use crate::train::config::{Mask, Select};
-use crate::train::{Config, Data, EpochEnd, Model, Watch, fit};
+use crate::train::{Config, Data, EpochEnd, Model, Watch, device, fit};
 
 /// Time between checkpoints: writing one takes tens of milliseconds.
 const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(5);
@@ -47,12 +47,14 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
 
     let mut follow = Follow::new(context, BETWEEN_CHECKPOINTS)?;
     let resume = follow.last();
+    let device =
+        device::choose(config.device, &context.job.gpus).map_err(|error| StageError::new(error.to_string()))?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(context.job.threads)
         .build()
         .map_err(|error| StageError::new(format!("cannot start {} threads: {error}", context.job.threads)))?;
     let model = pool
-        .install(|| fit(&config, &data, resume.as_deref(), &mut follow))
+        .install(|| fit(&config, &data, device, resume.as_deref(), &mut follow))
         .map_err(|error| follow.failure.take().unwrap_or_else(|| StageError::new(error.to_string())))?;
 
     let write = |name: &str, batch: Result<RecordBatch, ArrowError>| -> Result<(), StageError> {

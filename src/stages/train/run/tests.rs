@@ -56,6 +56,7 @@ fn job(dir: &Path, ports: &[&str], changes: Value) -> Job {
         out_dir,
         scratch: dir.join("scratch"),
         threads: 2,
+        gpus: Vec::new(),
     }
 }
 
@@ -148,7 +149,7 @@ fn an_interruption_does_not_show_in_the_bytes() {
     let data = Data { train: &Graph::from_interactions(&train), valid: &valid, oracle: None };
     let config = parse::<Train>(&job.params).unwrap();
     let mut stop = Stop(Follow::new(&context, Duration::ZERO).unwrap());
-    fit(&config, &data, None, &mut stop).unwrap_err();
+    fit(&config, &data, tch::Device::Cpu, None, &mut stop).unwrap_err();
     assert!(stop.0.path.exists());
 
     let epochs = std::sync::Mutex::new(Vec::new());
