@@ -18,11 +18,9 @@ mod verify;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 pub use entry::{Entry, Origin, OutputEntry};
 pub use gc::{GcOptions, GcReport};
@@ -33,9 +31,6 @@ use crate::digest::Digest;
 
 /// Version of the layout of the cache directory.
 const FORMAT: &str = "1";
-
-/// How many directories [`Store::sync`] makes durable at a time.
-const SYNC_THREADS: usize = 32;
 
 /// The cache could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,15 +106,9 @@ impl Store {
 
     /// Makes the names of everything written so far durable. The contents already are.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let directories: Vec<PathBuf> = std::mem::take(&mut *self.unsynced()).into_iter().collect();
-        let sync = |directory: &PathBuf| {
+        let directories = std::mem::take(&mut *self.unsynced());
+        directories.iter().try_for_each(|directory| {
             File::open(directory).and_then(|file| file.sync_all()).map_err(failure("sync", directory))
-        };
-        // Side by side: a disk makes many durable in the time it takes for one.
-        thread::scope(|scope| {
-            let shares = directories.chunks(directories.len().div_ceil(SYNC_THREADS).max(1));
-            let threads: Vec<_> = shares.map(|share| scope.spawn(move || share.iter().try_for_each(sync))).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
         })
     }
 
