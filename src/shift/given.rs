@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::per_user::hold_out;
-use super::{Log, Roles, Rule, ShiftError, shares_mistake};
+use super::per_user::{By, hold_out};
+use super::{Assigned, Log, Role, Rule, ShiftError, shares_mistake};
 
 /// Which part of the data has which role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,9 +35,9 @@ pub struct Carve {
 }
 
 impl Given {
-    fn parts(&self) -> impl Iterator<Item = (&'static str, &String)> {
-        let parts = [("train", Some(&self.train)), ("valid", self.valid.as_ref()), ("iid", self.iid.as_ref())];
-        parts.into_iter().chain([("ood", self.ood.as_ref())]).filter_map(|(role, part)| Some((role, part?)))
+    fn parts(&self) -> impl Iterator<Item = (Role, &String)> {
+        let parts = [Some(&self.train), self.valid.as_ref(), self.iid.as_ref(), self.ood.as_ref()];
+        Role::USED.into_iter().zip(parts).filter_map(|(role, part)| Some((role, part?)))
     }
 }
 
@@ -52,32 +52,23 @@ impl Rule for Given {
         }
         for (role, part) in self.parts() {
             if let Some((other, _)) = self.parts().find(|(other, same)| *other != role && *same == part) {
-                return Some(format!("the part `{part}` cannot be both `{role}` and `{other}`"));
+                return Some(format!("the part `{part}` cannot be both `{}` and `{}`", role.name(), other.name()));
             }
         }
         shares_mistake(&[("carve.valid", self.carve.valid), ("carve.iid", self.carve.iid)])
     }
 
-    fn roles(&self, log: &Log, seed: u64) -> Result<Roles, ShiftError> {
-        let rows = |part: &String| {
-            let no_part = || ShiftError::NoPart { part: part.clone(), names: log.names.to_vec() };
-            let index = log.names.iter().position(|name| name == part).ok_or_else(no_part)?;
-            Ok((0..log.rows.len()).filter(|&row| log.part[row] as usize == index).collect::<Vec<_>>())
-        };
-        let optional = |part: &Option<String>| part.as_ref().map(rows).transpose();
-        let mut roles = Roles { train: rows(&self.train)?, ..Roles::default() };
+    fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
+        let mut role_of_part = vec![Role::Unused; log.names.len()];
+        for (role, part) in self.parts() {
+            role_of_part[log.part_index(part)? as usize] = role;
+        }
+        let mut roles: Vec<Role> = log.part.iter().map(|&part| role_of_part[part as usize]).collect();
         if self.carve != Carve::default() {
             // Of a repeated pair no copy may stay in train while another is held out.
-            let distinct = log.distinct(&roles.train);
-            roles = hold_out(log, &distinct, self.carve.valid, self.carve.iid, seed);
+            log.drop_repeats(&mut roles);
+            hold_out(log, &mut roles, By::User, self.carve.valid, self.carve.iid, seed);
         }
-        if let Some(valid) = optional(&self.valid)? {
-            roles.valid = valid;
-        }
-        if let Some(iid) = optional(&self.iid)? {
-            roles.iid = iid;
-        }
-        roles.ood = optional(&self.ood)?.unwrap_or_default();
-        Ok(roles)
+        Ok(roles.into())
     }
 }

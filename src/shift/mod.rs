@@ -4,23 +4,26 @@
 //! A scenario is one file with a parameter struct that implements [`Rule`], and one variant of [`Scenario`].
 
 mod given;
+mod groups;
+mod order;
 mod per_user;
 mod popularity;
 mod random;
 mod split;
 mod temporal;
 
-use std::collections::HashSet;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Interactions;
+use groups::Groups;
+use split::Pairs;
 
 pub use given::{Carve, Given};
+pub use per_user::By;
 pub use popularity::Popularity;
 pub use random::Random;
-pub use split::Split;
+pub use split::{Found, Renamed, Split};
 pub use temporal::Temporal;
 
 /// How interactions are divided.
@@ -46,28 +49,74 @@ pub trait Rule {
     ///
     /// # Errors
     /// The data lack something that the scenario needs.
-    fn roles(&self, log: &Log, seed: u64) -> Result<Roles, ShiftError>;
+    fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError>;
+}
+
+/// What a row is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    #[default]
+    Unused,
+    Train,
+    Valid,
+    /// Test in distribution.
+    Iid,
+    /// Test out of distribution.
+    Ood,
+}
+
+impl Role {
+    pub const COUNT: usize = 5;
+    pub const USED: [Self; 4] = [Self::Train, Self::Valid, Self::Iid, Self::Ood];
+    pub const HELD_OUT: [Self; 3] = [Self::Valid, Self::Iid, Self::Ood];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unused => "unused",
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Iid => "iid",
+            Self::Ood => "ood",
+        }
+    }
+
+    /// Position in arrays by role.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// For sets of roles in one byte.
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// What a rule decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assigned {
+    /// The role of each row.
+    pub roles: Vec<Role>,
+    /// For data of several domains: which part stands for the domain of each item. Training rows are then sequences, in
+    /// which pairs may occur again.
+    pub domains: Option<Vec<u32>>,
+}
+
+impl From<Vec<Role>> for Assigned {
+    fn from(roles: Vec<Role>) -> Self {
+        Self { roles, domains: None }
+    }
 }
 
 /// Interactions and the parts in which they came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Log<'a> {
     pub rows: &'a Interactions,
     /// Index into `names` for each row.
     pub part: &'a [u32],
     /// The names of the parts, in the order in which they were read.
     pub names: &'a [String],
-}
-
-/// Row indices by role, ascending. A row has at most one role; rows without one are not used.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Roles {
-    pub train: Vec<usize>,
-    pub valid: Vec<usize>,
-    /// Test in distribution.
-    pub iid: Vec<usize>,
-    /// Test out of distribution.
-    pub ood: Vec<usize>,
+    by_user: Groups,
 }
 
 /// The data do not allow the scenario.
@@ -79,6 +128,8 @@ pub enum ShiftError {
     NoTimes,
     #[error("nothing is left to train on")]
     NothingToTrainOn,
+    #[error("{rows} interactions are more than a split can take (2^32 - 1)")]
+    TooManyRows { rows: usize },
 }
 
 impl Scenario {
@@ -102,21 +153,62 @@ impl Scenario {
     /// # Errors
     /// The data lack something that the scenario needs, or nothing is left to train on.
     pub fn split(&self, log: &Log, seed: u64) -> Result<Split, ShiftError> {
-        Split::new(log, &self.rule().roles(log, seed)?)
+        Split::new(log, self.rule().assign(log, seed)?)
     }
 }
 
-impl Log<'_> {
-    /// All rows: what recipes that divide a whole log start from.
-    fn all(&self) -> Vec<usize> {
-        (0..self.rows.len()).collect()
+impl<'a> Log<'a> {
+    /// # Errors
+    /// There are too many rows for indices of 4 bytes.
+    pub fn new(rows: &'a Interactions, part: &'a [u32], names: &'a [String]) -> Result<Self, ShiftError> {
+        if rows.len() >= u32::MAX as usize {
+            return Err(ShiftError::TooManyRows { rows: rows.len() });
+        }
+        Ok(Self { rows, part, names, by_user: Groups::new(&rows.user, |_| true) })
     }
 
-    /// Of `rows`, the first of each user-item pair.
-    fn distinct(&self, rows: &[usize]) -> Vec<usize> {
-        let mut seen = HashSet::with_capacity(rows.len());
-        rows.iter().copied().filter(|&row| seen.insert((self.rows.user[row], self.rows.item[row]))).collect()
+    /// The first row of each user-item pair for train, the others unused: what recipes that divide a whole log start from.
+    fn distinct(&self) -> Vec<Role> {
+        let mut roles = vec![Role::Train; self.rows.len()];
+        self.drop_repeats(&mut roles);
+        roles
     }
+
+    /// Of the training rows of each user-item pair, all but the first become unused.
+    fn drop_repeats(&self, roles: &mut [Role]) {
+        let n_items = size(&self.rows.item);
+        let repeats = self.by_user.in_parallel(|users| {
+            let mut pairs = Pairs::new(n_items);
+            let mut repeats = Vec::new();
+            for user in users {
+                pairs.turn_to(user as u32);
+                for &row in self.by_user.of(user).iter().filter(|&&row| roles[row as usize] == Role::Train) {
+                    if pairs.add(self.rows.item[row as usize] as usize, Role::Train) != 0 {
+                        repeats.push(row);
+                    }
+                }
+            }
+            repeats
+        });
+        repeats.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
+    }
+
+    /// The times of all rows.
+    fn times(&self) -> Result<&'a [i64], ShiftError> {
+        self.rows.time.as_deref().ok_or(ShiftError::NoTimes)
+    }
+
+    /// The index of a part.
+    fn part_index(&self, part: &str) -> Result<u32, ShiftError> {
+        let index = self.names.iter().position(|name| name == part);
+        let no_part = || ShiftError::NoPart { part: part.to_owned(), names: self.names.to_vec() };
+        index.map(|index| index as u32).ok_or_else(no_part)
+    }
+}
+
+/// Number of ids `0..=max`.
+fn size(ids: &[u32]) -> usize {
+    ids.iter().max().map_or(0, |&max| max as usize + 1)
 }
 
 /// The shares must be at least 0 and leave something over.

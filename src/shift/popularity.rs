@@ -6,8 +6,9 @@ use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::per_user::hold_out;
-use super::{Log, Roles, Rule, ShiftError, floor_share, shares_mistake};
+use super::groups::Groups;
+use super::per_user::{By, hold_out};
+use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
 use crate::rng;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,29 +30,36 @@ impl Rule for Popularity {
         shares_mistake(&[("ood", self.ood)]).or_else(|| shares_mistake(&[("valid", self.valid), ("iid", self.iid)]))
     }
 
-    fn roles(&self, log: &Log, seed: u64) -> Result<Roles, ShiftError> {
-        let rows = log.distinct(&log.all());
-        let n_items = log.rows.item.iter().max().map_or(0, |&max| max as usize + 1);
-        let mut of_item = vec![Vec::new(); n_items];
-        for &row in &rows {
-            of_item[log.rows.item[row] as usize].push(row);
-        }
-        of_item.retain(|rows| !rows.is_empty());
-
-        let mut rng = rng::stream(seed, "split popularity", 0);
-        // The share is below 1, so that rows are left to draw from.
-        let mut ood: Vec<usize> = Vec::new();
-        for _ in 0..floor_share(rows.len(), self.ood) {
-            let item = rng.random_range(0..of_item.len());
-            let user = rng.random_range(0..of_item[item].len());
-            ood.push(of_item[item].swap_remove(user));
-            if of_item[item].is_empty() {
-                of_item.swap_remove(item);
-            }
-        }
-        let mut rest: Vec<usize> = of_item.into_iter().flatten().collect();
-        rest.sort_unstable();
-        ood.sort_unstable();
-        Ok(Roles { ood, ..hold_out(log, &rest, self.valid, self.iid, seed) })
+    fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
+        let mut roles = log.distinct();
+        let n = roles.iter().filter(|&&role| role == Role::Train).count();
+        let drawn = draw_item_uniformly(log, |row| roles[row] == Role::Train, floor_share(n, self.ood), seed);
+        drawn.into_iter().for_each(|row| roles[row as usize] = Role::Ood);
+        hold_out(log, &mut roles, By::User, self.valid, self.iid, seed);
+        Ok(roles.into())
     }
+}
+
+/// Draws `n` of the rows that `from` accepts, at most as many as there are: each time an item uniformly, then one of its
+/// rows.
+pub fn draw_item_uniformly(log: &Log, from: impl Fn(usize) -> bool, n: usize, seed: u64) -> Vec<u32> {
+    let mut by_item = Groups::new(&log.rows.item, from);
+    // What is left of each item that has rows.
+    let mut left: Vec<_> = (0..by_item.len()).map(|item| by_item.range(item)).filter(|rows| !rows.is_empty()).collect();
+    let n = n.min(by_item.n_rows());
+    let rows = by_item.rows_mut();
+    let mut rng = rng::stream(seed, "split popularity", 0);
+    let mut drawn = Vec::with_capacity(n);
+    for _ in 0..n {
+        let item = rng.random_range(0..left.len());
+        let own = &mut left[item];
+        let row = own.start + rng.random_range(0..own.len());
+        drawn.push(rows[row]);
+        own.end -= 1;
+        rows[row] = rows[own.end];
+        if own.start == own.end {
+            left.swap_remove(item);
+        }
+    }
+    drawn
 }

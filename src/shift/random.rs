@@ -1,15 +1,18 @@
-//! The control without a shift: a random share of each user's interactions is held out.
+//! The control without a shift: a random share of the interactions is held out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::per_user::hold_out;
-use super::{Log, Roles, Rule, ShiftError, shares_mistake};
+use super::per_user::{By, hold_out};
+use super::{Assigned, Log, Rule, ShiftError, shares_mistake};
 
-/// Shares of each user's interactions; train takes the rest.
+/// Shares of the interactions; train takes the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Random {
+    #[serde(default)]
+    pub by: By,
+    /// Validation, in distribution.
     #[serde(default = "super::tenth")]
     pub valid: f64,
     /// Test in distribution.
@@ -22,7 +25,9 @@ impl Rule for Random {
         shares_mistake(&[("valid", self.valid), ("iid", self.iid)])
     }
 
-    fn roles(&self, log: &Log, seed: u64) -> Result<Roles, ShiftError> {
-        Ok(hold_out(log, &log.distinct(&log.all()), self.valid, self.iid, seed))
+    fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
+        let mut roles = log.distinct();
+        hold_out(log, &mut roles, self.by, self.valid, self.iid, seed);
+        Ok(roles.into())
     }
 }

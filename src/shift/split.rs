@@ -1,113 +1,261 @@
 //! From roles to a split that training and evaluation can take: dense ids, and nothing in the held-out parts that a
-//! model could not be asked for.
+//! model could not be asked for. Rows are not copied: a split says for each row of the log what became of it, with one
+//! byte, and renames ids.
 
-use std::collections::HashSet;
+use std::ops::{AddAssign, Range};
 
-use super::{Log, Roles, ShiftError};
-use crate::data::{Dedup, Interactions};
+use super::{Assigned, Log, Role, ShiftError, size};
+use crate::data::Interactions;
 
-/// A finished split. Ids are dense by first appearance in train; each of them occurs there.
+/// A finished split of a log. Its ids are dense by first appearance in train; each of them occurs there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
-    pub train: Interactions,
-    pub valid: Interactions,
-    /// Test in distribution.
-    pub iid: Interactions,
-    /// Test out of distribution.
-    pub ood: Interactions,
-    /// The former id of each user.
-    pub users: Vec<u32>,
-    /// The former id of each item.
-    pub items: Vec<u32>,
+    /// What each row of the log is used for; [`Role::Unused`] also where a row was dropped.
+    pub roles: Vec<Role>,
+    pub users: Renamed,
+    pub items: Renamed,
+    /// Where there are several domains: which part of the log stands for that of each item.
+    pub domains: Option<Vec<u32>>,
+    /// What was found before rows were dropped.
+    pub found: Found,
     /// What was counted on the way, by name.
     pub counts: Vec<(String, i64)>,
 }
 
+/// Ids renamed by first appearance in train.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Renamed {
+    /// By former id; [`UNSEEN`] where train has none.
+    pub new_id: Vec<u32>,
+    /// By new id.
+    pub old_id: Vec<u32>,
+}
+
 /// No new id: unseen in train.
-const UNSEEN: u32 = u32::MAX;
+pub const UNSEEN: u32 = u32::MAX;
+
+/// What the roles of a rule contained, by [`Role::index`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    pub rows: [usize; Role::COUNT],
+    /// Rows that repeat a pair of their own role, and are dropped for it.
+    pub repeated: [usize; Role::COUNT],
+    /// Distinct pairs whose user or item train lacks.
+    pub unseen: [usize; Role::COUNT],
+    pub unseen_users: [usize; Role::COUNT],
+    pub unseen_items: [usize; Role::COUNT],
+    /// Distinct pairs that two roles share; symmetric.
+    pub shared: [[usize; Role::COUNT]; Role::COUNT],
+    /// The same, of pairs that are kept.
+    pub shared_and_kept: [[usize; Role::COUNT]; Role::COUNT],
+}
 
 impl Split {
-    pub(super) fn new(log: &Log, roles: &Roles) -> Result<Self, ShiftError> {
-        let mut counts = Vec::new();
-        let mut count = |name: String, value: usize| counts.push((name, value as i64));
-
-        let mut train = log.rows.take(&roles.train).dedup(Dedup::First);
-        if train.is_empty() {
+    pub(super) fn new(log: &Log, assigned: Assigned) -> Result<Self, ShiftError> {
+        let mut roles = assigned.roles;
+        let marks = [Marks::new(&log.rows.user, &roles), Marks::new(&log.rows.item, &roles)];
+        let (found, dropped) = inspect(log, &roles, &marks, assigned.domains.is_none());
+        if found.rows[Role::Train.index()] == 0 {
             return Err(ShiftError::NothingToTrainOn);
         }
-        count("train.rows_before".to_owned(), roles.train.len());
-        count("train.repeated".to_owned(), roles.train.len() - train.len());
-        count("train.rows".to_owned(), train.len());
-        let users = densify(&mut train.user, &log.rows.user);
-        let items = densify(&mut train.item, &log.rows.item);
-        let in_train: HashSet<(u32, u32)> = pairs(&train).collect();
-
-        let mut held_out = |name: &str, rows: &[usize]| {
-            let mut part = log.rows.take(rows).dedup(Dedup::First);
-            let distinct = part.len();
-            part.user.iter_mut().for_each(|user| *user = users.new_id[*user as usize]);
-            part.item.iter_mut().for_each(|item| *item = items.new_id[*item as usize]);
-            let seen = |&row: &usize| part.user[row] != UNSEEN && part.item[row] != UNSEEN;
-            let seen: Vec<usize> = (0..distinct).filter(seen).collect();
-            // Training items are never recommended, so such rows could not be hit.
-            let new = |row: &usize| !in_train.contains(&(part.user[*row], part.item[*row]));
-            let kept: Vec<usize> = seen.iter().copied().filter(new).collect();
-            count(format!("{name}.rows_before"), rows.len());
-            count(format!("{name}.repeated"), rows.len() - distinct);
-            count(format!("{name}.unseen_in_train"), distinct - seen.len());
-            count(format!("{name}.also_in_train"), seen.len() - kept.len());
-            count(format!("{name}.rows"), kept.len());
-            part.take(&kept)
-        };
-        let valid = held_out("valid", &roles.valid);
-        let iid = held_out("iid", &roles.iid);
-        let ood = held_out("ood", &roles.ood);
-        for (name, a, b) in
-            [("valid_and_iid", &valid, &iid), ("valid_and_ood", &valid, &ood), ("iid_and_ood", &iid, &ood)]
-        {
-            let in_a: HashSet<(u32, u32)> = pairs(a).collect();
-            count(format!("in_{name}"), pairs(b).filter(|pair| in_a.contains(pair)).count());
-        }
-        let used = roles.train.len() + roles.valid.len() + roles.iid.len() + roles.ood.len();
-        count("rows_without_role".to_owned(), log.rows.len() - used);
-        count("users".to_owned(), users.old_id.len());
-        count("items".to_owned(), items.old_id.len());
-        count("users_not_in_train".to_owned(), distinct(&log.rows.user) - users.old_id.len());
-        count("items_not_in_train".to_owned(), distinct(&log.rows.item) - items.old_id.len());
-        Ok(Self { train, valid, iid, ood, users: users.old_id, items: items.old_id, counts })
+        dropped.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
+        let users = Renamed::new(&log.rows.user, &roles);
+        let items = Renamed::new(&log.rows.item, &roles);
+        let domain = |domains: Vec<u32>| items.old_id.iter().map(|&item| domains[item as usize]).collect();
+        let domains = assigned.domains.map(domain);
+        let counts = counts(&found, [&users, &items], &marks);
+        Ok(Self { roles, users, items, domains, found, counts })
     }
 
     /// The value counted under `name`.
     pub fn count(&self, name: &str) -> Option<i64> {
         self.counts.iter().find(|(own, _)| own == name).map(|&(_, value)| value)
     }
-}
 
-fn pairs(rows: &Interactions) -> impl Iterator<Item = (u32, u32)> {
-    rows.user.iter().copied().zip(rows.item.iter().copied())
-}
-
-fn distinct(ids: &[u32]) -> usize {
-    ids.iter().collect::<HashSet<_>>().len()
-}
-
-struct Ids {
-    /// By former id; [`UNSEEN`] where train has none.
-    new_id: Vec<u32>,
-    old_id: Vec<u32>,
-}
-
-/// Renames ids by first appearance. `all` tells which ids there are.
-fn densify(ids: &mut [u32], all: &[u32]) -> Ids {
-    let size = all.iter().max().map_or(0, |&max| max as usize + 1);
-    let mut renamed = Ids { new_id: vec![UNSEEN; size], old_id: Vec::new() };
-    for id in ids {
-        let new = &mut renamed.new_id[*id as usize];
-        if *new == UNSEEN {
-            *new = renamed.old_id.len() as u32;
-            renamed.old_id.push(*id);
-        }
-        *id = *new;
+    /// The rows of the log in `range` that have `role`, with the ids of the split. Long parts are taken piece by piece.
+    pub fn part(&self, log: &Interactions, role: Role, range: Range<usize>) -> Interactions {
+        let rows: Vec<usize> = range.filter(|&row| self.roles[row] == role).collect();
+        let mut part = log.take(&rows);
+        part.user.iter_mut().for_each(|user| *user = self.users.new_id[*user as usize]);
+        part.item.iter_mut().for_each(|item| *item = self.items.new_id[*item as usize]);
+        part
     }
-    renamed
+}
+
+impl Found {
+    /// Distinct pairs of a held-out role that train has too.
+    pub fn also_in_train(&self, role: Role) -> usize {
+        self.shared[Role::Train.index()][role.index()]
+    }
+
+    /// Rows of a role that are kept.
+    pub fn kept(&self, role: Role) -> usize {
+        let index = role.index();
+        let also_in_train = if role == Role::Train { 0 } else { self.also_in_train(role) };
+        self.rows[index] - self.repeated[index] - self.unseen[index] - also_in_train
+    }
+}
+
+impl AddAssign for Found {
+    fn add_assign(&mut self, other: Self) {
+        let add = |own: &mut [usize; Role::COUNT], other: [usize; Role::COUNT]| {
+            own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        };
+        add(&mut self.rows, other.rows);
+        add(&mut self.repeated, other.repeated);
+        add(&mut self.unseen, other.unseen);
+        add(&mut self.unseen_users, other.unseen_users);
+        add(&mut self.unseen_items, other.unseen_items);
+        self.shared.iter_mut().zip(other.shared).for_each(|(own, other)| add(own, other));
+        self.shared_and_kept.iter_mut().zip(other.shared_and_kept).for_each(|(own, other)| add(own, other));
+    }
+}
+
+/// In which roles each id occurs: bit [`Role::index`].
+struct Marks(Vec<u8>);
+
+impl Marks {
+    fn new(ids: &[u32], roles: &[Role]) -> Self {
+        let mut marks = vec![0; size(ids)];
+        ids.iter().zip(roles).for_each(|(&id, role)| marks[id as usize] |= role.bit());
+        Self(marks)
+    }
+
+    fn has(&self, id: usize, role: Role) -> bool {
+        self.0[id] & role.bit() != 0
+    }
+
+    /// How many ids occur at all.
+    fn present(&self) -> usize {
+        self.0.iter().filter(|&&marks| marks != 0).count()
+    }
+
+    /// How many ids occur in `role`, but not in train.
+    fn unseen(&self, role: Role) -> usize {
+        let unseen = |marks: u8| marks & role.bit() != 0 && marks & Role::Train.bit() == 0;
+        self.0.iter().filter(|&&marks| unseen(marks)).count()
+    }
+}
+
+/// Looks at the pairs of every user; answers what was found, and the rows to drop: those that repeat training pairs only
+/// if `once`.
+fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: bool) -> (Found, Vec<Vec<u32>>) {
+    let stretches = log.by_user.in_parallel(|users| {
+        let mut found = Found::default();
+        let mut dropped = Vec::new();
+        let mut pairs = Pairs::new(of_item.0.len());
+        for user in users {
+            pairs.turn_to(user as u32);
+            let user_seen = of_user.has(user, Role::Train);
+            let own = || log.by_user.of(user).iter().map(|&row| (row, log.rows.item[row as usize] as usize));
+            // Train first: what stands there decides about the others, wherever their rows are.
+            for (row, item) in own().filter(|&(row, _)| roles[row as usize] == Role::Train) {
+                if pairs.add(item, Role::Train) & Role::Train.bit() != 0 && once {
+                    found.repeated[Role::Train.index()] += 1;
+                    dropped.push(row);
+                }
+            }
+            for (row, item) in own() {
+                let role = roles[row as usize];
+                found.rows[role.index()] += 1;
+                if matches!(role, Role::Train | Role::Unused) {
+                    continue;
+                }
+                let before = pairs.add(item, role);
+                if before & role.bit() != 0 {
+                    found.repeated[role.index()] += 1;
+                    dropped.push(row);
+                    continue;
+                }
+                let seen = user_seen && of_item.has(item, Role::Train);
+                let kept = seen && before & Role::Train.bit() == 0;
+                found.unseen[role.index()] += usize::from(!seen);
+                if !kept {
+                    dropped.push(row);
+                }
+                for other in Role::USED.into_iter().filter(|other| before & other.bit() != 0) {
+                    for (a, b) in [(role, other), (other, role)] {
+                        found.shared[a.index()][b.index()] += 1;
+                        found.shared_and_kept[a.index()][b.index()] += usize::from(kept);
+                    }
+                }
+            }
+        }
+        (found, dropped)
+    });
+    let mut found = Found::default();
+    let mut dropped = Vec::with_capacity(stretches.len());
+    for (more, rows) in stretches {
+        found += more;
+        dropped.push(rows);
+    }
+    for role in Role::HELD_OUT {
+        found.unseen_users[role.index()] = of_user.unseen(role);
+        found.unseen_items[role.index()] = of_item.unseen(role);
+    }
+    (found, dropped)
+}
+
+/// The roles in which the items of one user at a time occur: bit [`Role::index`].
+pub(super) struct Pairs {
+    user: u32,
+    /// By item: the last user whose pair was added, and its roles.
+    last: Vec<(u32, u8)>,
+}
+
+impl Pairs {
+    pub fn new(n_items: usize) -> Self {
+        Self { user: UNSEEN, last: vec![(UNSEEN, 0); n_items] }
+    }
+
+    /// From here on, pairs are those of `user`.
+    pub fn turn_to(&mut self, user: u32) {
+        self.user = user;
+    }
+
+    /// Adds a pair in a role; answers the roles that it had before.
+    pub fn add(&mut self, item: usize, role: Role) -> u8 {
+        let (user, roles) = &mut self.last[item];
+        let before = if *user == self.user { *roles } else { 0 };
+        (*user, *roles) = (self.user, before | role.bit());
+        before
+    }
+}
+
+impl Renamed {
+    fn new(ids: &[u32], roles: &[Role]) -> Self {
+        let mut renamed = Self { new_id: vec![UNSEEN; size(ids)], old_id: Vec::new() };
+        for (&id, _) in ids.iter().zip(roles).filter(|&(_, &role)| role == Role::Train) {
+            let new = &mut renamed.new_id[id as usize];
+            if *new == UNSEEN {
+                *new = renamed.old_id.len() as u32;
+                renamed.old_id.push(id);
+            }
+        }
+        renamed
+    }
+}
+
+fn counts(found: &Found, [users, items]: [&Renamed; 2], marks: &[Marks; 2]) -> Vec<(String, i64)> {
+    let mut counts = Vec::new();
+    let mut count = |name: String, value: usize| counts.push((name, value as i64));
+    for role in Role::USED {
+        let (name, index) = (role.name(), role.index());
+        count(format!("{name}.rows_before"), found.rows[index]);
+        count(format!("{name}.repeated"), found.repeated[index]);
+        if role != Role::Train {
+            count(format!("{name}.unseen_in_train"), found.unseen[index]);
+            count(format!("{name}.also_in_train"), found.also_in_train(role));
+        }
+        count(format!("{name}.rows"), found.kept(role));
+    }
+    for (a, b) in [(Role::Valid, Role::Iid), (Role::Valid, Role::Ood), (Role::Iid, Role::Ood)] {
+        count(format!("in_{}_and_{}", a.name(), b.name()), found.shared_and_kept[a.index()][b.index()]);
+    }
+    count("rows_without_role".to_owned(), found.rows[Role::Unused.index()]);
+    count("users".to_owned(), users.old_id.len());
+    count("items".to_owned(), items.old_id.len());
+    count("users_not_in_train".to_owned(), marks[0].present() - users.old_id.len());
+    count("items_not_in_train".to_owned(), marks[1].present() - items.old_id.len());
+    counts
 }

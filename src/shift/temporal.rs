@@ -4,8 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::per_user::hold_out;
-use super::{Log, Roles, Rule, ShiftError, floor_share, shares_mistake};
+use super::order::Earliest;
+use super::per_user::{By, hold_out};
+use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,14 +41,21 @@ impl Rule for Temporal {
         shares_mistake(&[("valid", self.valid), ("iid", self.iid)])
     }
 
-    fn roles(&self, log: &Log, seed: u64) -> Result<Roles, ShiftError> {
-        let time = log.rows.time.as_ref().ok_or(ShiftError::NoTimes)?;
-        let mut rows = log.distinct(&log.all());
-        rows.sort_by_key(|&row| time[row]);
-        let mut ood = rows.split_off(floor_share(rows.len(), 1.0 - self.ood));
-        rows.truncate(floor_share(rows.len() + ood.len(), self.early));
-        rows.sort_unstable();
-        ood.sort_unstable();
-        Ok(Roles { ood, ..hold_out(log, &rows, self.valid, self.iid, seed) })
+    fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
+        let time = log.times()?;
+        let mut roles = log.distinct();
+        let n = roles.iter().filter(|&&role| role == Role::Train).count();
+        let mut early = Earliest::new(time, &roles, floor_share(n, self.early));
+        let mut before_test = Earliest::new(time, &roles, floor_share(n, 1.0 - self.ood));
+        for (role, &time) in roles.iter_mut().zip(time).filter(|(role, _)| **role == Role::Train) {
+            let (early, before_test) = (early.takes(time), before_test.takes(time));
+            if !before_test {
+                *role = Role::Ood;
+            } else if !early {
+                *role = Role::Unused;
+            }
+        }
+        hold_out(log, &mut roles, By::User, self.valid, self.iid, seed);
+        Ok(roles.into())
     }
 }

@@ -23,10 +23,30 @@ fn scenario(value: serde_json::Value) -> Scenario {
     serde_json::from_value(value).unwrap()
 }
 
-fn split(rows: &Interactions, part: &[u32], names: &[String], value: serde_json::Value) -> Result<Split, ShiftError> {
+/// A split with its rows.
+#[derive(Debug, PartialEq)]
+struct Parts {
+    split: Split,
+    train: Interactions,
+    valid: Interactions,
+    iid: Interactions,
+    ood: Interactions,
+}
+
+impl std::ops::Deref for Parts {
+    type Target = Split;
+
+    fn deref(&self) -> &Split {
+        &self.split
+    }
+}
+
+fn split(rows: &Interactions, part: &[u32], names: &[String], value: serde_json::Value) -> Result<Parts, ShiftError> {
     let scenario = scenario(value);
     assert_eq!(scenario.mistake(), None);
-    scenario.split(&Log { rows, part, names }, 7)
+    let split = scenario.split(&Log::new(rows, part, names)?, 7)?;
+    let [train, valid, iid, ood] = Role::USED.map(|role| split.part(rows, role, 0..rows.len()));
+    Ok(Parts { split, train, valid, iid, ood })
 }
 
 fn by_pairs(users: &[u32], items: &[u32]) -> Interactions {
@@ -69,7 +89,7 @@ fn every_scenario_gives_disjoint_parts_with_train_ids_and_repeats_exactly() {
                 .zip(&split.ood.item)
                 .all(|pair| { !split.train.user.iter().zip(&split.train.item).any(|other| other == pair) })
         );
-        for (ids, old) in [(&split.train.user, &split.users), (&split.train.item, &split.items)] {
+        for (ids, old) in [(&split.train.user, &split.users.old_id), (&split.train.item, &split.items.old_id)] {
             let mut next = 0;
             for &id in ids {
                 assert!(id <= next, "{value}: ids do not follow first appearance");
@@ -78,8 +98,8 @@ fn every_scenario_gives_disjoint_parts_with_train_ids_and_repeats_exactly() {
             assert_eq!(next as usize, old.len());
         }
         let held_out = [&split.valid, &split.iid, &split.ood];
-        assert!(held_out.iter().all(|part| part.user.iter().all(|&user| (user as usize) < split.users.len())));
-        assert!(held_out.iter().all(|part| part.item.iter().all(|&item| (item as usize) < split.items.len())));
+        assert!(held_out.iter().all(|part| part.user.iter().all(|&user| (user as usize) < split.users.old_id.len())));
+        assert!(held_out.iter().all(|part| part.item.iter().all(|&item| (item as usize) < split.items.old_id.len())));
     }
 }
 
@@ -89,8 +109,8 @@ fn former_ids_lead_back_to_the_rows() {
     let part = [1, 1, 1, 0, 0];
     let names = ["held".to_owned(), "train".to_owned()];
     let split = split(&rows, &part, &names, json!({ "given": { "train": "train", "ood": "held" } })).unwrap();
-    assert_eq!((&*split.users, &*split.items), (&[5, 9][..], &[3, 1][..]));
-    assert_eq!((split.train.user, split.train.item), (vec![0, 0, 1], vec![0, 1, 0]));
+    assert_eq!((&*split.users.old_id, &*split.items.old_id), (&[5, 9][..], &[3, 1][..]));
+    assert_eq!((&*split.train.user, &*split.train.item), (&[0, 0, 1][..], &[0, 1, 0][..]));
     assert!(split.ood.is_empty());
 }
 
@@ -124,9 +144,12 @@ fn what_a_model_cannot_be_asked_for_is_dropped_and_counted() {
 fn random_shares_are_cut_per_user_and_everyone_stays_in_train() {
     for (n, expected) in [(1, (1, 0, 0)), (2, (1, 0, 1)), (5, (4, 0, 1)), (10, (8, 1, 1)), (25, (20, 2, 3))] {
         let rows = by_pairs(&vec![0; n], &(0..n as u32).collect::<Vec<_>>());
-        let log = Log { rows: &rows, part: &vec![0; n], names: &["log".to_owned()] };
-        let roles = per_user::hold_out(&log, &log.all(), 0.1, 0.1, 1);
-        assert_eq!((roles.train.len(), roles.valid.len(), roles.iid.len()), expected, "{n} interactions");
+        let (part, names) = (vec![0; n], ["log".to_owned()]);
+        let log = Log::new(&rows, &part, &names).unwrap();
+        let mut roles = log.distinct();
+        per_user::hold_out(&log, &mut roles, By::User, 0.1, 0.1, 1);
+        let count = |role| roles.iter().filter(|&&own| own == role).count();
+        assert_eq!((count(Role::Train), count(Role::Valid), count(Role::Iid)), expected, "{n} interactions");
     }
     assert_eq!(floor_share(10, 0.7 + 0.1), 8);
 }

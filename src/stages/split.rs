@@ -10,7 +10,7 @@ use crate::data::Parts;
 use crate::data::ids::{keys_from_batch, keys_to_batch};
 use crate::data::parts::counts_to_batch;
 use crate::engine::stage::{Context, Resources, Stage, StageError, parse};
-use crate::shift::{Log, Scenario, ShiftError};
+use crate::shift::{Log, Role, Scenario, ShiftError};
 use crate::spec::{Arity, Form, Output, ParamError, Port};
 use crate::store::parquet;
 
@@ -72,8 +72,9 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         let error = ShiftError::NoPart { part: part.clone(), names: all.names.clone() };
         StageError::new(error.to_string())
     })?;
-    let log = Log { rows: &chosen.rows, part: &chosen.part, names: &chosen.names };
-    let split = params.scenario.split(&log, params.seed).map_err(|error| StageError::new(error.to_string()))?;
+    let wrong = |error: ShiftError| StageError::new(error.to_string());
+    let log = Log::new(&chosen.rows, &chosen.part, &chosen.names).map_err(wrong)?;
+    let split = params.scenario.split(&log, params.seed).map_err(wrong)?;
     for (name, dropped) in split.counts.iter().filter(|(name, _)| name.ends_with("_in_train")) {
         if *dropped > 0 {
             context.log(format!("{name}: {dropped}"));
@@ -81,16 +82,17 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     }
 
     let metadata = super::made_by::<Split>();
-    for (port, ids) in [("users", &split.users), ("items", &split.items)] {
+    for (port, ids) in [("users", &split.users.old_id), ("items", &split.items.old_id)] {
         let before = parquet::read(data.artifact(port)?)?;
         let keys = renamed(keys_from_batch(&before)?, ids)
             .ok_or_else(|| StageError::new(format!("`{port}` lacks an id that occurs in `interactions`")))?;
         parquet::write(&context.output(port), &keys_to_batch(keys)?, &metadata)?;
     }
-    parquet::write(&context.output("train"), &split.train.to_batch()?, &metadata)?;
-    parquet::write(&context.output("valid"), &split.valid.to_batch()?, &metadata)?;
+    let part = |role| split.part(log.rows, role, 0..log.rows.len());
+    parquet::write(&context.output("train"), &part(Role::Train).to_batch()?, &metadata)?;
+    parquet::write(&context.output("valid"), &part(Role::Valid).to_batch()?, &metadata)?;
     parquet::write(&context.output("summary"), &counts_to_batch(&split.counts)?, &metadata)?;
-    let test = Parts::concat(vec![("iid".to_owned(), split.iid), ("ood".to_owned(), split.ood)]);
+    let test = Parts::concat(vec![("iid".to_owned(), part(Role::Iid)), ("ood".to_owned(), part(Role::Ood))]);
     parquet::write(&context.output("test"), &test.to_batch("set")?, &metadata)?;
     Ok(())
 }

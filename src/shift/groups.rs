@@ -1,0 +1,104 @@
+//! Rows grouped by user or item, as compressed sparse rows (CSR): 4 bytes per row, and nothing to sort. Knows nothing of
+//! roles or scenarios.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// Rows by id; the rows of a group stand in ascending order.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    /// One offset into `rows` per id, and the end.
+    start: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl Groups {
+    /// Groups those rows that `keep` accepts by their id. `ids` must have fewer than 2^32 rows.
+    pub fn new(ids: &[u32], keep: impl Fn(usize) -> bool) -> Self {
+        let mut start = vec![0u32; super::size(ids) + 1];
+        let kept = || ids.iter().enumerate().filter(|&(row, _)| keep(row));
+        kept().for_each(|(_, &id)| start[id as usize + 1] += 1);
+        for id in 1..start.len() {
+            start[id] += start[id - 1];
+        }
+        // Every group is filled from its start, which thereby becomes the start of the next one.
+        let mut rows = vec![0; start.last().map_or(0, |&end| end as usize)];
+        for (row, &id) in kept() {
+            let next = &mut start[id as usize];
+            rows[*next as usize] = row as u32;
+            *next += 1;
+        }
+        start.rotate_right(1);
+        start[0] = 0;
+        Self { start, rows }
+    }
+
+    /// Number of groups, the empty ones among them.
+    pub fn len(&self) -> usize {
+        self.start.len() - 1
+    }
+
+    /// Number of rows in all groups.
+    pub fn n_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows with this id.
+    pub fn of(&self, id: usize) -> &[u32] {
+        &self.rows[self.range(id)]
+    }
+
+    /// Where the rows with this id stand among all.
+    pub fn range(&self, id: usize) -> Range<usize> {
+        self.start[id] as usize..self.start[id + 1] as usize
+    }
+
+    /// All rows, group by group, for rearranging within groups.
+    pub fn rows_mut(&mut self) -> &mut [u32] {
+        &mut self.rows
+    }
+
+    /// Runs `work` on stretches of neighbouring ids, one per thread and with about equally many rows, side by side.
+    /// How many stretches there are must not show in what is made of the answers.
+    pub fn in_parallel<T: Send>(&self, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+        let stretches = rayon::current_num_threads();
+        let bound = |stretch: usize| {
+            let row = self.rows.len() * stretch / stretches;
+            if stretch == stretches { self.len() } else { self.start[1..].partition_point(|&end| end as usize <= row) }
+        };
+        let stretch = |stretch: usize| bound(stretch)..bound(stretch + 1).max(bound(stretch));
+        (0..stretches).into_par_iter().map(|index| work(stretch(index))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_under_their_id_in_order() {
+        let groups = Groups::new(&[2, 0, 2, 4, 0, 2], |row| row != 5);
+        let of: Vec<&[u32]> = (0..groups.len()).map(|id| groups.of(id)).collect();
+        assert_eq!(of, [&[1, 4][..], &[], &[0, 2], &[], &[3]]);
+        assert_eq!((groups.n_rows(), Groups::new(&[], |_| true).len()), (5, 0));
+    }
+
+    #[test]
+    fn stretches_cover_every_id_once() {
+        for ids in [vec![], vec![0; 9], vec![7, 7, 7, 1], (0..100).collect::<Vec<u32>>()] {
+            let groups = Groups::new(&ids, |_| true);
+            for threads in [1, 2, 3, 8] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let covered: Vec<usize> =
+                    pool.install(|| groups.in_parallel(|ids| ids)).into_iter().flatten().collect();
+                let filled = |id: &usize| !groups.of(*id).is_empty();
+                assert!(covered.is_sorted() && covered.iter().filter(|id| filled(id)).count() == ids_present(&ids));
+            }
+        }
+    }
+
+    fn ids_present(ids: &[u32]) -> usize {
+        ids.iter().collect::<std::collections::HashSet<_>>().len()
+    }
+}
