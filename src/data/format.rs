@@ -5,9 +5,9 @@ mod block;
 mod delimited;
 mod lines;
 mod parquet;
+mod pickle;
 mod selfrec;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -20,6 +20,8 @@ pub use parquet::{ParquetFile, TableColumns};
 use lines::Lines;
 use selfrec::Selfrec;
 
+use super::open::{OpenError, open, open_unpacked};
+
 /// How a raw file is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -30,6 +32,9 @@ pub enum Format {
     Delimited(Delimited),
     /// An Apache Parquet file.
     Parquet(ParquetFile),
+    /// A Python pickle of a dict from users to lists of items in the order of time (RealHNS); nothing is executed. The
+    /// time of a row is its position in the list, from 0.
+    Pickle,
 }
 
 /// One valid row.
@@ -95,6 +100,8 @@ pub enum FormatError {
     #[error("`{}` has no column `{column}`; it has: {}", path.display(), found.join(", "))]
     NoColumn { path: PathBuf, column: String, found: Vec<String> },
     #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
     TooManyKeys(#[from] super::ids::TooManyKeys),
 }
 
@@ -118,21 +125,20 @@ impl Format {
         }
     }
 
-    /// Passes the valid rows of a file to `sink` and tells of the others. Blank lines are neither.
+    /// Passes the valid rows of a file, or of that member of an archive, to `sink` and tells of the others. Blank lines
+    /// are neither.
     ///
     /// # Errors
     /// An unreadable file, or columns that it does not have (with those that it has).
-    pub fn read(&self, path: &Path, sink: Sink) -> Result<Scan, FormatError> {
+    pub fn read(&self, path: &Path, member: Option<&str>, sink: Sink) -> Result<Scan, FormatError> {
+        let stream = || open(path, member);
         match self {
-            Self::Selfrec => Lines::new(path, open(path)?)?.read(&Selfrec, sink),
-            Self::Delimited(delimited) => delimited.read(path, sink),
-            Self::Parquet(parquet) => parquet.read(path, sink),
+            Self::Selfrec => Lines::new(path, stream()?)?.read(&Selfrec, sink),
+            Self::Delimited(delimited) => delimited.read(path, stream()?, sink),
+            Self::Parquet(parquet) => parquet.read(path, open_unpacked(path, member)?, sink),
+            Self::Pickle => pickle::read(path, stream()?, sink),
         }
     }
-}
-
-fn open(path: &Path) -> Result<File, FormatError> {
-    File::open(path).map_err(|error| FormatError::read(path, error))
 }
 
 fn cut(text: &str) -> String {

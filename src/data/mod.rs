@@ -5,6 +5,7 @@ pub mod format;
 pub mod graph;
 pub mod ids;
 pub mod interactions;
+pub mod open;
 pub mod parts;
 pub mod steps;
 pub mod synthetic;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS};
 use crate::data::format::{Block, Format, Malformed, Scan};
 use crate::data::ids::{IdMap, TooManyKeys, keys_to_batch};
+use crate::data::open::member_mistake;
 use crate::data::parts::{Parts, counts_to_batch};
 use crate::data::{Dedup, Interactions};
 use crate::engine::stage::{Context, Progress, RawFile, Resources, Stage, StageError, parse};
@@ -55,6 +56,9 @@ pub struct PartFile {
     /// `sha256:<hex>` or `blake3:<hex>` of the bytes; needed for URLs, and to find a copy in a mirror.
     #[serde(default)]
     pub digest: Option<String>,
+    /// The file to read within an archive (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`); an archive of one file needs none.
+    #[serde(default)]
+    pub member: Option<String>,
     /// Where it differs from that of the other files.
     #[serde(default)]
     pub format: Option<Format>,
@@ -111,6 +115,9 @@ impl Stage for Ingest {
             let at = |field: &str| vec!["files".to_owned(), index.to_string(), field.to_owned()];
             if file.part.is_empty() {
                 return wrong(at("part"), "the part needs a name".to_owned());
+            }
+            if let Some(message) = file.member.as_deref().and_then(member_mistake) {
+                return wrong(at("member"), message);
             }
             if let Some(message) = file.format.as_ref().and_then(Format::mistake) {
                 return wrong(at("format"), message);
@@ -247,7 +254,7 @@ fn read(
 ) -> Result<Found, StageError> {
     let format = file.format.as_ref().unwrap_or(&params.format);
     let (mut below, mut unweighted) = (0, false);
-    let scan = format.read(path, &mut |block| {
+    let scan = format.read(path, file.member.as_deref(), &mut |block| {
         unweighted |= block.weight.len() < block.len();
         let low = |row: usize| params.min_weight.is_some_and(|least| f64::from(block.weight[row]) < least);
         let low = |row: usize| !unweighted && low(row);

@@ -58,3 +58,28 @@ fn a_cache_that_cannot_be_used_ends_with_code_4() {
     let wrong = lab.call(&["plan"]).code(4);
     assert!(wrong.stderr.contains("--cache"), "{}", wrong.stderr);
 }
+
+#[test]
+fn a_packed_file_of_other_bytes_than_declared_is_refused_with_both_digests() {
+    let zip = |text: &str| {
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        writer.start_file("train.txt", zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut writer, text.as_bytes()).unwrap();
+        writer.finish().unwrap().into_inner()
+    };
+    let right = zip("1 2 1\n3 4 1\n");
+    let declared = blake3::hash(&right).to_hex();
+    let lab = Lab::with(&format!(
+        "pipeline: raw\nstages:\n  raw:\n    kind: ingest\n    with:\n      \
+         files: [{{ part: a, source: data.zip, digest: \"blake3:{declared}\" }}]\n"
+    ));
+    std::fs::write(lab.path("data.zip"), &right).unwrap();
+    lab.run(&[]);
+    let wrong = zip("1 2 1\n3 5 1\n");
+    std::fs::write(lab.path("data.zip"), &wrong).unwrap();
+    let failed = lab.call(&["run"]).code(3);
+    assert!(failed.stderr.contains("`data.zip` has other bytes than the pipeline declares"), "{}", failed.stderr);
+    for digest in [declared, blake3::hash(&wrong).to_hex()] {
+        assert!(failed.stderr.contains(&format!("blake3:{digest}")), "{}", failed.stderr);
+    }
+}

@@ -1,7 +1,7 @@
 //! Delimited text: any one-byte separator, with or without a header, columns by name or by number. Read by polars;
 //! every column as text, so that a value that does not fit costs its line and not the file.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use polars::prelude::{CsvReadOptions, DataFrame, SerReader, StringChunked};
@@ -67,8 +67,9 @@ fn yes() -> bool {
 }
 
 impl Delimited {
-    pub(super) fn read(&self, path: &Path, sink: Sink) -> Result<Scan, FormatError> {
-        let bytes = std::fs::read(path).map_err(|error| FormatError::read(path, error))?;
+    pub(super) fn read(&self, path: &Path, mut stream: impl Read, sink: Sink) -> Result<Scan, FormatError> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).map_err(|error| FormatError::read(path, error))?;
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         if bytes.trim_ascii().is_empty() {
             return Ok(Scan::default());

@@ -36,9 +36,8 @@ pub struct TableColumns {
 }
 
 impl ParquetFile {
-    pub(super) fn read(&self, path: &Path, sink: Sink) -> Result<Scan, FormatError> {
+    pub(super) fn read(&self, path: &Path, file: File, sink: Sink) -> Result<Scan, FormatError> {
         let failure = |error: &dyn std::fmt::Display| FormatError::read(path, error);
-        let file = File::open(path).map_err(|error| failure(&error))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failure(&error))?;
         let schema = builder.schema();
         let TableColumns { user, item, time, weight } = &self.columns;

@@ -8,13 +8,13 @@ use super::*;
 
 type Owned = (String, String, Option<i64>, Option<f32>);
 
-fn read(format: serde_json::Value, bytes: impl AsRef<[u8]>) -> Result<(Vec<Owned>, Scan), FormatError> {
+pub(super) fn read(format: serde_json::Value, bytes: impl AsRef<[u8]>) -> Result<(Vec<Owned>, Scan), FormatError> {
     let format: Format = serde_json::from_value(format).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("raw");
     fs::write(&path, bytes).unwrap();
     let mut rows = Vec::new();
-    let scan = format.read(&path, &mut |block| {
+    let scan = format.read(&path, None, &mut |block| {
         let known = |all: usize| all == block.len();
         rows.extend((0..block.len()).map(|row| {
             let time = known(block.time.len()).then(|| block.time[row]);
@@ -27,11 +27,11 @@ fn read(format: serde_json::Value, bytes: impl AsRef<[u8]>) -> Result<(Vec<Owned
     Ok((rows, scan))
 }
 
-fn row(user: &str, item: &str, time: Option<i64>, weight: Option<f32>) -> Owned {
+pub(super) fn row(user: &str, item: &str, time: Option<i64>, weight: Option<f32>) -> Owned {
     (user.to_owned(), item.to_owned(), time, weight)
 }
 
-fn malformed(scan: &Scan) -> Vec<(u64, &str, &str)> {
+pub(super) fn malformed(scan: &Scan) -> Vec<(u64, &str, &str)> {
     scan.malformed.iter().map(|bad| (bad.line, &*bad.text, &*bad.reason)).collect()
 }
 

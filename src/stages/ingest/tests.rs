@@ -1,3 +1,5 @@
+mod formats;
+
 use std::path::PathBuf;
 
 use serde_json::json;
