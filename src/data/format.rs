@@ -118,9 +118,7 @@ impl Format {
     /// What types cannot express: the mistake, if there is one.
     pub fn mistake(&self) -> Option<String> {
         match self {
-            Self::Delimited(delimited) if !delimited.separator.is_ascii() => {
-                Some(format!("the separator `{}` is not an ASCII character", delimited.separator))
-            }
+            Self::Delimited(delimited) => delimited.mistake(),
             _ => None,
         }
     }
@@ -141,7 +139,7 @@ impl Format {
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let mut end = text.len().min(TEXT_LIMIT);
     while !text.is_char_boundary(end) {
         end -= 1;

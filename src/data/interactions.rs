@@ -1,8 +1,11 @@
 //! User-item interactions with dense ids, and their Arrow form.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float32Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, Int64Array, PrimitiveArray, RecordBatch, UInt32Array,
+};
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, UInt32Type};
 use arrow::error::ArrowError;
 use schemars::JsonSchema;
@@ -80,58 +83,88 @@ impl Interactions {
 
     /// Arrow form: `user: u32, item: u32, time: i64?, weight: f32?` (all null where unknown).
     pub fn to_batch(&self) -> Result<RecordBatch, ArrowError> {
-        let schema = Schema::new(vec![
+        self.piece(0..self.len())
+    }
+
+    /// Arrow form of some rows; see [`Self::to_batch`].
+    ///
+    /// # Panics
+    /// There are fewer rows.
+    pub fn piece(&self, rows: Range<usize>) -> Result<RecordBatch, ArrowError> {
+        let time = match &self.time {
+            Some(time) => Int64Array::from(time[rows.clone()].to_vec()),
+            None => Int64Array::new_null(rows.len()),
+        };
+        let weight = match &self.weight {
+            Some(weight) => Float32Array::from(weight[rows.clone()].to_vec()),
+            None => Float32Array::new_null(rows.len()),
+        };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from(self.user[rows.clone()].to_vec())),
+            Arc::new(UInt32Array::from(self.item[rows].to_vec())),
+            Arc::new(time),
+            Arc::new(weight),
+        ];
+        RecordBatch::try_new(Arc::new(Self::schema()), columns)
+    }
+
+    /// The columns of the Arrow form.
+    pub fn schema() -> Schema {
+        Schema::new(vec![
             Field::new("user", DataType::UInt32, false),
             Field::new("item", DataType::UInt32, false),
             Field::new("time", DataType::Int64, true),
             Field::new("weight", DataType::Float32, true),
-        ]);
-        let time = match &self.time {
-            Some(time) => Int64Array::from(time.clone()),
-            None => Int64Array::new_null(self.len()),
-        };
-        let weight = match &self.weight {
-            Some(weight) => Float32Array::from(weight.clone()),
-            None => Float32Array::new_null(self.len()),
-        };
-        RecordBatch::try_new(
-            Arc::new(schema),
-            vec![
-                Arc::new(UInt32Array::from(self.user.clone())),
-                Arc::new(UInt32Array::from(self.item.clone())),
-                Arc::new(time),
-                Arc::new(weight),
-            ],
-        )
+        ])
     }
 
     /// Back from [`Self::to_batch`]; further columns are ignored.
     pub fn from_batch(batch: &RecordBatch) -> Result<Self, ArrowError> {
-        let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}`")))
-        };
-        let ids = |name: &str| -> Result<Vec<u32>, ArrowError> {
-            let array = column(name)?;
-            let array = array
-                .as_primitive_opt::<UInt32Type>()
-                .ok_or_else(|| ArrowError::SchemaError(format!("column `{name}` is not u32")))?;
-            Ok(array.values().to_vec())
-        };
-        let time = column("time")?;
-        let weight = column("weight")?;
-        Ok(Self {
-            user: ids("user")?,
-            item: ids("item")?,
-            time: time
-                .as_primitive_opt::<Int64Type>()
-                .filter(|array| array.null_count() < array.len())
-                .map(|array| array.values().to_vec()),
-            weight: weight
-                .as_primitive_opt::<Float32Type>()
-                .filter(|array| array.null_count() < array.len())
-                .map(|array| array.values().to_vec()),
-        })
+        let mut rows = Self::default();
+        rows.append(batch)?;
+        Ok(rows)
     }
+
+    /// Adds the rows of a further piece of the Arrow form.
+    ///
+    /// # Errors
+    /// A column is missing or of another type, or times or weights are known of some rows only.
+    pub fn append(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        let before = self.len();
+        let (time, weight) = (column::<Int64Type>(batch, "time")?, column::<Float32Type>(batch, "weight")?);
+        self.user.extend_from_slice(column::<UInt32Type>(batch, "user")?.values());
+        self.item.extend_from_slice(column::<UInt32Type>(batch, "item")?.values());
+        append_known(&mut self.time, time, before, "time")?;
+        append_known(&mut self.weight, weight, before, "weight")
+    }
+}
+
+fn column<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> Result<&'a PrimitiveArray<T>, ArrowError> {
+    let column = batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}`")))?;
+    column
+        .as_primitive_opt::<T>()
+        .ok_or_else(|| ArrowError::SchemaError(format!("column `{name}` is not of type {}", T::DATA_TYPE)))
+}
+
+/// Adds values to a column of `before` rows that is known throughout or not at all.
+fn append_known<T: ArrowPrimitiveType>(
+    own: &mut Option<Vec<T::Native>>,
+    array: &PrimitiveArray<T>,
+    before: usize,
+    name: &str,
+) -> Result<(), ArrowError> {
+    if array.is_empty() {
+        return Ok(());
+    }
+    if before == 0 && array.null_count() == 0 {
+        *own = Some(Vec::new());
+    }
+    match own {
+        Some(own) if array.null_count() == 0 => own.extend_from_slice(array.values()),
+        None if array.null_count() == array.len() => {}
+        _ => return Err(ArrowError::SchemaError(format!("column `{name}` has values in some rows only"))),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -163,5 +196,13 @@ mod tests {
         assert_eq!(Interactions::from_batch(&with.to_batch().unwrap()).unwrap(), with);
         let without = Interactions { time: None, weight: None, ..repeated() };
         assert_eq!(Interactions::from_batch(&without.to_batch().unwrap()).unwrap(), without);
+
+        let mut pieces = Interactions::default();
+        for rows in [0..0, 0..2, 2..2, 2..5] {
+            pieces.append(&with.piece(rows).unwrap()).unwrap();
+        }
+        assert_eq!(pieces, with);
+        let error = pieces.append(&without.to_batch().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("column `time` has values in some rows only"), "{error}");
     }
 }

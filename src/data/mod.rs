@@ -1,4 +1,4 @@
-//! Interactions, id maps, graphs and raw formats. The only place where polars is used. Knows nothing of libtorch
+//! Interactions, id maps, graphs and raw formats. Knows nothing of libtorch
 //! or the store: tables cross its border as Arrow record batches.
 
 pub mod format;
@@ -9,6 +9,7 @@ pub mod open;
 pub mod parts;
 pub mod steps;
 pub mod synthetic;
+pub mod time;
 
 pub use format::Format;
 pub use graph::Graph;

@@ -1,10 +1,11 @@
 //! Interactions in named parts: what comes in before it is split, and test sets.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use arrow::error::ArrowError;
 
 use super::Interactions;
@@ -36,44 +37,79 @@ impl Parts {
     ///
     /// # Errors
     /// The first name that no part has.
-    pub fn only<'a>(&self, names: &'a [String]) -> Result<Self, &'a String> {
+    pub fn only(self, names: &[String]) -> Result<Self, &String> {
+        if names.is_empty() {
+            return Ok(self);
+        }
         if let Some(unknown) = names.iter().find(|name| !self.names.contains(name)) {
             return Err(unknown);
         }
-        let wanted: Vec<bool> = self.names.iter().map(|name| names.is_empty() || names.contains(name)).collect();
+        let wanted: Vec<bool> = self.names.iter().map(|name| names.contains(name)).collect();
         let rows: Vec<usize> = (0..self.part.len()).filter(|&row| wanted[self.part[row] as usize]).collect();
         let part = rows.iter().map(|&row| self.part[row]).collect();
-        Ok(Self { rows: self.rows.take(&rows), part, names: self.names.clone() })
+        Ok(Self { rows: self.rows.take(&rows), part, names: self.names })
     }
 
-    /// Arrow form: that of [`Interactions::to_batch`] and the name of the part in a text column called `column`.
+    /// Arrow form: that of [`Interactions::to_batch`] and the name of the part in a text column called `column`, as a
+    /// dictionary.
     pub fn to_batch(&self, column: &str) -> Result<RecordBatch, ArrowError> {
-        let batch = self.rows.to_batch()?;
-        let names = StringArray::from_iter_values(self.part.iter().map(|&part| &self.names[part as usize]));
-        let mut fields = batch.schema().fields().to_vec();
-        fields.push(Arc::new(Field::new(column, DataType::Utf8, false)));
-        let mut columns = batch.columns().to_vec();
-        columns.push(Arc::new(names));
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        self.piece(column, 0..self.part.len())
+    }
+
+    /// Arrow form of some rows; see [`Self::to_batch`].
+    ///
+    /// # Panics
+    /// There are fewer rows.
+    pub fn piece(&self, column: &str, rows: Range<usize>) -> Result<RecordBatch, ArrowError> {
+        let keys = Int32Array::from_iter_values(self.part[rows.clone()].iter().map(|&part| part as i32));
+        let names = StringArray::from_iter_values(&self.names);
+        let mut columns = self.rows.piece(rows)?.columns().to_vec();
+        columns.push(Arc::new(DictionaryArray::try_new(keys, Arc::new(names))?));
+        RecordBatch::try_new(Arc::new(Self::schema(column)), columns)
+    }
+
+    /// The columns of the Arrow form.
+    pub fn schema(column: &str) -> Schema {
+        let mut fields = Interactions::schema().fields().to_vec();
+        let names = DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
+        fields.push(Arc::new(Field::new(column, names, false)));
+        Schema::new(fields)
     }
 
     /// Back from [`Self::to_batch`], with the names in order of first appearance.
     pub fn from_batch(batch: &RecordBatch, column: &str) -> Result<Self, ArrowError> {
-        let text = batch.column_by_name(column).and_then(|text| text.as_string_opt::<i32>());
-        let text = text.ok_or_else(|| ArrowError::SchemaError(format!("no text column `{column}`")))?;
-        let mut index = HashMap::new();
-        let mut names = Vec::new();
-        let part = text
-            .iter()
-            .map(|name| {
-                let name = name.unwrap_or_default();
-                *index.entry(name).or_insert_with(|| {
-                    names.push(name.to_owned());
-                    names.len() as u32 - 1
-                })
-            })
-            .collect();
-        Ok(Self { rows: Interactions::from_batch(batch)?, part, names })
+        let mut parts = Self::default();
+        parts.append(batch, column)?;
+        Ok(parts)
+    }
+
+    /// Adds the rows of a further piece of the Arrow form.
+    ///
+    /// # Errors
+    /// As [`Interactions::append`].
+    pub fn append(&mut self, batch: &RecordBatch, column: &str) -> Result<(), ArrowError> {
+        let no_column = || ArrowError::SchemaError(format!("no text column `{column}`"));
+        let text = batch.column_by_name(column).ok_or_else(no_column)?;
+        let dictionary = cast(text, &DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()))?;
+        let dictionary = dictionary.as_dictionary::<Int32Type>();
+        let names = dictionary.values().as_string::<i32>();
+        let mut index = vec![None; names.len()];
+        self.rows.append(batch)?;
+        for key in dictionary.keys() {
+            let key = key.ok_or_else(no_column)? as usize;
+            let part = index[key].unwrap_or_else(|| self.index_of(names.value(key)));
+            index[key] = Some(part);
+            self.part.push(part);
+        }
+        Ok(())
+    }
+
+    fn index_of(&mut self, name: &str) -> u32 {
+        let known = self.names.iter().position(|own| own == name).unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        });
+        known as u32
     }
 }
 
@@ -105,9 +141,9 @@ mod tests {
         let back = Parts::from_batch(&parts.to_batch("set").unwrap(), "set").unwrap();
         assert_eq!((back.rows, &*back.names), (parts.rows.clone(), &["log".to_owned(), "test".to_owned()][..]));
 
-        let test = parts.only(&["test".to_owned()]).unwrap();
+        let test = parts.clone().only(&["test".to_owned()]).unwrap();
         assert_eq!((test.rows.user, test.part), (vec![3], vec![2]));
-        assert_eq!(parts.only(&[]).unwrap(), parts);
+        assert_eq!(parts.clone().only(&[]).unwrap(), parts);
         assert_eq!(parts.only(&["x".to_owned()]), Err(&"x".to_owned()));
     }
 

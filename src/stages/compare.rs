@@ -134,7 +134,7 @@ impl Stage for Compare {
     type Params = Params;
 
     const KIND: &'static str = "compare";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Significance tests of one competitor against all others, over users and over seeds.";
     const PORTS: &'static [Port] = &[Port {
         name: "scores",

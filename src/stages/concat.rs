@@ -23,7 +23,7 @@ impl Stage for Concat {
     type Params = Params;
 
     const KIND: &'static str = "concat";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Tables of equal columns one below the other, each with its labels as columns.";
     const PORTS: &'static [Port] = &[Port { name: "tables", doc: "The tables.", artifacts: &[], arity: Arity::Many }];
     const OUTPUTS: &'static [Output] = &[Output {

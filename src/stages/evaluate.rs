@@ -80,7 +80,7 @@ impl Stage for Evaluate {
     type Params = Params;
 
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Ranking metrics of recommendations on a test part, per user and aggregated.";
     const PORTS: &'static [Port] = &[
         Port {

@@ -1,6 +1,6 @@
-//! Stage kind `ingest`: raw files in, interactions with dense ids out.
+//! Stage kind `ingest`: raw files in, those of their interactions that count with dense ids out.
 
-use std::path::Path;
+mod read;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use schemars::JsonSchema;
@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS};
-use crate::data::format::{Block, Format, Malformed, Scan};
-use crate::data::ids::{IdMap, TooManyKeys, keys_to_batch};
+use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS, pieces, write_batches};
+use crate::data::format::{Format, Malformed};
+use crate::data::ids::keys_to_batch;
 use crate::data::open::member_mistake;
-use crate::data::parts::{Parts, counts_to_batch};
-use crate::data::{Dedup, Interactions};
+use crate::data::parts::counts_to_batch;
+use crate::data::steps::{self, Step, StepCount};
+use crate::data::{Dedup, Parts};
 use crate::engine::stage::{Context, Progress, RawFile, Resources, Stage, StageError, parse};
 use crate::spec::{Column, Form, Output, ParamError, Port};
 use crate::store::parquet;
+use read::{Raw, judge};
 
 pub struct Ingest;
 
@@ -31,12 +33,9 @@ pub struct Params {
     /// The largest share of malformed lines, per file, that is accepted.
     #[serde(default = "one_in_a_thousand")]
     pub max_malformed: f64,
-    /// Only rows of at least this weight are positive interactions; the others are left out.
-    #[serde(default)]
-    pub min_weight: Option<f64>,
-    /// What becomes of repeated user-item pairs within a part.
-    #[serde(default)]
-    pub dedup: Dedup,
+    /// Which rows stay, step by step; by default the earliest of repeated user-item pairs within a part.
+    #[serde(default = "one_row_per_pair")]
+    pub steps: Vec<Step>,
     /// Whom to cite for the data.
     #[serde(default)]
     pub citation: Option<String>,
@@ -72,14 +71,15 @@ fn one_in_a_thousand() -> f64 {
     0.001
 }
 
-/// Malformed lines shown in messages.
-const SHOWN: usize = 5;
+fn one_row_per_pair() -> Vec<Step> {
+    vec![Step::Dedup(Dedup::First)]
+}
 
 impl Stage for Ingest {
     type Params = Params;
 
     const KIND: &'static str = "ingest";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Reads raw files of interactions and gives users and items dense ids.";
     const PORTS: &'static [Port] = &[];
     const OUTPUTS: &'static [Output] = &[
@@ -96,6 +96,20 @@ impl Stage for Ingest {
                 Column { name: "reason", dtype: "utf8", doc: "What is wrong with it." },
             ]),
         },
+        Output {
+            name: "steps",
+            doc: "What each step left.",
+            form: Form::Table(&[
+                Column { name: "step", dtype: "utf8", doc: "Name of the step." },
+                Column { name: "rule", dtype: "utf8", doc: "What stays." },
+                Column { name: "rows_before", dtype: "u64", doc: "Rows before the step." },
+                Column { name: "rows", dtype: "u64", doc: "Rows after it." },
+                Column { name: "users_before", dtype: "u64", doc: "Users before the step." },
+                Column { name: "users", dtype: "u64", doc: "Users after it." },
+                Column { name: "items_before", dtype: "u64", doc: "Items before the step." },
+                Column { name: "items", dtype: "u64", doc: "Items after it." },
+            ]),
+        },
         Output { name: "summary", doc: "Counts of rows, users and items.", form: Form::Table(COUNTS) },
     ];
 
@@ -110,6 +124,11 @@ impl Stage for Ingest {
         }
         if let Some(message) = params.format.mistake() {
             return wrong(vec!["format".to_owned()], message);
+        }
+        for (index, step) in params.steps.iter().enumerate() {
+            if let Some(message) = step.mistake() {
+                return wrong(vec!["steps".to_owned(), index.to_string()], message);
+            }
         }
         for (index, file) in params.files.iter().enumerate() {
             let at = |field: &str| vec!["files".to_owned(), index.to_string(), field.to_owned()];
@@ -132,64 +151,13 @@ impl Stage for Ingest {
     }
 
     fn resources(_params: &Params) -> Resources {
-        Resources { memory_mib: 512, ..Resources::default() }
-    }
-}
-
-/// The rows of a part while files are read.
-#[derive(Default)]
-struct Growing {
-    rows: Interactions,
-    time: Vec<i64>,
-    weight: Vec<f32>,
-}
-
-impl Growing {
-    /// Takes over the rows of a block that `keep` wants; keys get their ids with the first row that is kept.
-    fn extend(
-        &mut self,
-        block: &Block,
-        keep: impl Fn(usize) -> bool,
-        (users, items): (&mut IdMap, &mut IdMap),
-    ) -> Result<(), TooManyKeys> {
-        let mut user_ids = vec![None; block.users.len()];
-        let mut item_ids = vec![None; block.items.len()];
-        for row in (0..block.len()).filter(|&row| keep(row)) {
-            self.rows.user.push(id_of(&mut user_ids, block.user[row], &block.users, users)?);
-            self.rows.item.push(id_of(&mut item_ids, block.item[row], &block.items, items)?);
-            self.time.extend(block.time.get(row));
-            self.weight.extend(block.weight.get(row));
-        }
-        Ok(())
-    }
-
-    /// Times and weights are known only if every row has them.
-    fn finish(self) -> Interactions {
-        let n = self.rows.len();
-        Interactions {
-            time: Some(self.time).filter(|time| time.len() == n),
-            weight: Some(self.weight).filter(|weight| weight.len() == n),
-            ..self.rows
-        }
-    }
-}
-
-/// The id of a key that a block knows as `own`; `ids` remembers those that were asked for.
-fn id_of(ids: &mut [Option<u32>], own: u32, keys: &IdMap, all: &mut IdMap) -> Result<u32, TooManyKeys> {
-    let place = &mut ids[own as usize];
-    match *place {
-        Some(id) => Ok(id),
-        None => Ok(*place.insert(all.id(keys.key(own))?)),
+        Resources { cores: 4, memory_mib: 1024, gpus: 0 }
     }
 }
 
 /// Runs the stage.
 pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let params = parse::<Ingest>(params)?;
-    let (mut users, mut items) = (IdMap::default(), IdMap::default());
-    let mut parts: Vec<(String, Growing)> = Vec::new();
-    let mut malformed: Vec<(&str, Malformed)> = Vec::new();
-    let mut counts: Vec<(String, i64)> = Vec::new();
     if context.job.files.len() != params.files.len() {
         return Err(StageError::new(format!(
             "{} files came for {} declared ones",
@@ -197,99 +165,75 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
             params.files.len()
         )));
     }
+    let mut raw = Raw::default();
+    let mut malformed: Vec<(&str, Malformed)> = Vec::new();
+    let mut counts: Vec<(String, i64)> = Vec::new();
     for (index, (file, path)) in params.files.iter().zip(&context.job.files).enumerate() {
-        let part = match parts.iter().position(|(name, _)| *name == file.part) {
-            Some(part) => part,
-            None => {
-                parts.push((file.part.clone(), Growing::default()));
-                parts.len() - 1
-            }
-        };
-        let found = read(&params, file, path, (&mut users, &mut items), &mut parts[part].1)?;
-        if let Some(warning) = judge(&file.source, &found.scan, params.max_malformed)? {
+        let scan = raw.read(file, file.format.as_ref().unwrap_or(&params.format), path)?;
+        if let Some(warning) = judge(&file.source, &scan, params.max_malformed)? {
             context.log(warning);
         }
-        counts.push((format!("{}.valid_lines", file.part), found.scan.rows as i64));
-        counts.push((format!("{}.malformed_lines", file.part), found.scan.malformed_lines as i64));
-        counts.push((format!("{}.below_min_weight", file.part), found.below as i64));
-        malformed.extend(found.scan.malformed.into_iter().map(|line| (&*file.source, line)));
+        counts.push((format!("{}.valid_lines", file.part), scan.rows as i64));
+        counts.push((format!("{}.malformed_lines", file.part), scan.malformed_lines as i64));
+        malformed.extend(scan.malformed.into_iter().map(|line| (&*file.source, line)));
         let (done, total) = (index as u64 + 1, params.files.len() as u64);
         context.progress(Progress { done, total, unit: "file".to_owned(), values: Vec::new() });
     }
-    let parts = parts.into_iter().map(|(name, rows)| {
-        let all = rows.finish();
-        let distinct = all.dedup(params.dedup);
-        let ids = |ids: &[u32]| ids.iter().collect::<std::collections::HashSet<_>>().len() as i64;
-        counts.push((format!("{name}.repeated"), (all.len() - distinct.len()) as i64));
-        counts.push((format!("{name}.rows"), distinct.len() as i64));
-        counts.push((format!("{name}.users"), ids(&distinct.user)));
-        counts.push((format!("{name}.items"), ids(&distinct.item)));
-        (name, distinct)
-    });
-    let parts = Parts::concat(parts.collect());
-    counts.push(("users".to_owned(), users.len() as i64));
-    counts.push(("items".to_owned(), items.len() as i64));
+    let (mut parts, users, items) = raw.finish();
+    let steps = steps::apply(&params.steps, &mut parts).map_err(|error| StageError::new(error.to_string()))?;
+    let kept = steps::renumber(&mut parts.rows);
+    counts.extend(part_counts(&parts));
+    counts.push(("users".to_owned(), kept.users.len() as i64));
+    counts.push(("items".to_owned(), kept.items.len() as i64));
 
     let metadata = super::made_by::<Ingest>();
-    parquet::write(&context.output("interactions"), &parts.to_batch("part")?, &metadata)?;
-    parquet::write(&context.output("users"), &keys_to_batch(users.keys())?, &metadata)?;
-    parquet::write(&context.output("items"), &keys_to_batch(items.keys())?, &metadata)?;
+    let batches = pieces(parts.part.len()).map(|piece| parts.piece("part", piece));
+    write_batches(&context.output("interactions"), &Parts::schema("part"), &metadata, batches)?;
+    for (name, keys, kept) in [("users", &users, &kept.users), ("items", &items, &kept.items)] {
+        let keys = keys_to_batch(kept.iter().map(|&id| keys.key(id)))?;
+        parquet::write(&context.output(name), &keys, &metadata)?;
+    }
+    parquet::write(&context.output("steps"), &steps_to_batch(&steps)?, &metadata)?;
     parquet::write(&context.output("malformed"), &malformed_to_batch(&malformed)?, &metadata)?;
     parquet::write(&context.output("summary"), &counts_to_batch(&counts)?, &metadata)?;
     Ok(())
 }
 
-/// What a file held.
-struct Found {
-    scan: Scan,
-    below: u64,
+/// Rows, users and items of each part.
+fn part_counts(parts: &Parts) -> Vec<(String, i64)> {
+    let mut counts = Vec::new();
+    for (name, part) in parts.names.iter().zip(0..) {
+        let distinct = |ids: &[u32]| {
+            let mut seen = vec![false; ids.iter().max().map_or(0, |&max| max as usize + 1)];
+            let own = ids.iter().zip(&parts.part).filter(|&(_, &own)| own == part);
+            own.filter(|&(&id, _)| !std::mem::replace(&mut seen[id as usize], true)).count()
+        };
+        let rows = parts.part.iter().filter(|&&own| own == part).count();
+        for (what, count) in
+            [("rows", rows), ("users", distinct(&parts.rows.user)), ("items", distinct(&parts.rows.item))]
+        {
+            counts.push((format!("{name}.{what}"), count as i64));
+        }
+    }
+    counts
 }
 
-fn read(
-    params: &Params,
-    file: &PartFile,
-    path: &Path,
-    (users, items): (&mut IdMap, &mut IdMap),
-    rows: &mut Growing,
-) -> Result<Found, StageError> {
-    let format = file.format.as_ref().unwrap_or(&params.format);
-    let (mut below, mut unweighted) = (0, false);
-    let scan = format.read(path, file.member.as_deref(), &mut |block| {
-        unweighted |= block.weight.len() < block.len();
-        let low = |row: usize| params.min_weight.is_some_and(|least| f64::from(block.weight[row]) < least);
-        let low = |row: usize| !unweighted && low(row);
-        below += (0..block.len()).filter(|&row| low(row)).count() as u64;
-        rows.extend(block, |row| !low(row), (users, items))
-    });
-    let scan = scan.map_err(|error| StageError::new(error.to_string()))?;
-    if params.min_weight.is_some() && unweighted {
-        let message = format!("`min_weight` needs weights, and `{}` is read without", file.source);
-        return Err(StageError::new(message).with_help("name the column: `columns: { weight: ... }`"));
-    }
-    Ok(Found { scan, below })
-}
-
-/// Refuses a file with too many malformed lines or no valid one; words the warning for one with some.
-fn judge(source: &str, found: &Scan, max_malformed: f64) -> Result<Option<String>, StageError> {
-    let bad = found.malformed_lines;
-    let lines = found.rows + bad;
-    if lines == 0 {
-        return Err(StageError::new(format!("`{source}` is empty")));
-    }
-    if bad == 0 {
-        return Ok(None);
-    }
-    let shown = found.malformed.iter().take(SHOWN);
-    let shown = shown.map(|Malformed { line, text, reason }| format!("\n  line {line}: {reason}: `{text}`"));
-    let more = if bad > SHOWN as u64 { format!("\n  and {} more", bad - SHOWN as u64) } else { String::new() };
-    let message = format!("`{source}`: {bad} of {lines} lines hold no interaction:{}{more}", shown.collect::<String>());
-    if found.rows == 0 || bad as f64 > max_malformed * lines as f64 {
-        let help = format!(
-            "check `format`; if the file is what it should be, accept more by `max_malformed` (now {max_malformed})"
-        );
-        return Err(StageError::new(message).with_help(help));
-    }
-    Ok(Some(message))
+fn steps_to_batch(steps: &[StepCount]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let text =
+        |of: fn(&StepCount) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(steps.iter().map(of))) };
+    let count = |of: fn(&StepCount) -> usize| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(steps.iter().map(|step| of(step) as u64)))
+    };
+    RecordBatch::try_from_iter([
+        ("step", text(|step| step.step)),
+        ("rule", text(|step| &step.rule)),
+        ("rows_before", count(|step| step.before.rows)),
+        ("rows", count(|step| step.after.rows)),
+        ("users_before", count(|step| step.before.users)),
+        ("users", count(|step| step.after.users)),
+        ("items_before", count(|step| step.before.items)),
+        ("items", count(|step| step.after.items)),
+    ])
 }
 
 fn malformed_to_batch(lines: &[(&str, Malformed)]) -> Result<RecordBatch, arrow::error::ArrowError> {

@@ -26,7 +26,7 @@ impl Stage for Literal {
     type Params = Params;
 
     const KIND: &'static str = "literal";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "A small table written into the pipeline itself.";
     const PORTS: &'static [Port] = &[];
     const OUTPUTS: &'static [Output] =

@@ -165,7 +165,7 @@ impl Stage for Report {
     type Params = Params;
 
     const KIND: &'static str = "report";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "A table of scores, spelled as Markdown, LaTeX, CSV and plain text.";
     const PORTS: &'static [Port] = &[
         Port { name: "scores", doc: "Evaluations.", artifacts: &["summary"], arity: Arity::Many },

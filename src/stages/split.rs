@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS};
-use crate::data::Parts;
+use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS, pieces, read_parts, write_batches};
 use crate::data::ids::{keys_from_batch, keys_to_batch};
 use crate::data::parts::counts_to_batch;
+use crate::data::{Interactions, Parts};
 use crate::engine::stage::{Context, Resources, Stage, StageError, parse};
 use crate::shift::{Log, Role, Scenario, ShiftError};
 use crate::spec::{Arity, Form, Output, ParamError, Port};
@@ -33,7 +33,7 @@ impl Stage for Split {
     type Params = Params;
 
     const KIND: &'static str = "split";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Divides interactions into train, validation, a test in distribution (`iid`) and one out \
                                of it (`ood`).";
     const PORTS: &'static [Port] = &[Port {
@@ -59,7 +59,7 @@ impl Stage for Split {
     }
 
     fn resources(_params: &Params) -> Resources {
-        Resources { memory_mib: 512, ..Resources::default() }
+        Resources { cores: 4, memory_mib: 1024, gpus: 0 }
     }
 }
 
@@ -67,12 +67,12 @@ impl Stage for Split {
 pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let params = parse::<Split>(params)?;
     let data = context.input("data")?;
-    let all = Parts::from_batch(&parquet::read(data.artifact("interactions")?)?, "part")?;
-    let chosen = all.only(&params.parts).map_err(|part| {
-        let error = ShiftError::NoPart { part: part.clone(), names: all.names.clone() };
-        StageError::new(error.to_string())
-    })?;
+    let all = read_parts(data.artifact("interactions")?, "part")?;
     let wrong = |error: ShiftError| StageError::new(error.to_string());
+    let names = all.names.clone();
+    let chosen = all
+        .only(&params.parts)
+        .map_err(|part| wrong(ShiftError::NoPart { part: part.clone(), names: names.clone() }))?;
     let log = Log::new(&chosen.rows, &chosen.part, &chosen.names).map_err(wrong)?;
     let split = params.scenario.split(&log, params.seed).map_err(wrong)?;
     for (name, dropped) in split.counts.iter().filter(|(name, _)| name.ends_with("_in_train")) {
@@ -88,13 +88,22 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
             .ok_or_else(|| StageError::new(format!("`{port}` lacks an id that occurs in `interactions`")))?;
         parquet::write(&context.output(port), &keys_to_batch(keys)?, &metadata)?;
     }
-    let part = |role| split.part(log.rows, role, 0..log.rows.len());
-    parquet::write(&context.output("train"), &part(Role::Train).to_batch()?, &metadata)?;
-    parquet::write(&context.output("valid"), &part(Role::Valid).to_batch()?, &metadata)?;
     parquet::write(&context.output("summary"), &counts_to_batch(&split.counts)?, &metadata)?;
-    let test = Parts::concat(vec![("iid".to_owned(), part(Role::Iid)), ("ood".to_owned(), part(Role::Ood))]);
-    parquet::write(&context.output("test"), &test.to_batch("set")?, &metadata)?;
-    Ok(())
+    let n = log.rows.len();
+    for (name, role) in [("train", Role::Train), ("valid", Role::Valid)] {
+        let batches = pieces(n).map(|piece| split.part(log.rows, role, piece).to_batch());
+        write_batches(&context.output(name), &Interactions::schema(), &metadata, batches)?;
+    }
+    let test = |(test, role)| {
+        let split = &split;
+        pieces(n).map(move |piece| {
+            let rows = split.part(log.rows, role, piece);
+            let names = ["iid", "ood"].map(str::to_owned).to_vec();
+            Parts { part: vec![test; rows.len()], rows, names }.to_batch("set")
+        })
+    };
+    let batches = [(0, Role::Iid), (1, Role::Ood)].into_iter().flat_map(test);
+    write_batches(&context.output("test"), &Parts::schema("set"), &metadata, batches)
 }
 
 /// The keys at `ids`, in that order.
@@ -107,7 +116,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::data::Interactions;
     use crate::stages::ingest::{self, Ingest};
     use crate::stages::synthetic::{self, Synthetic};
     use crate::stages::testing::{Ran, public_data, run_kind};

@@ -16,7 +16,7 @@ impl Stage for Synthetic {
     type Params = Params;
 
     const KIND: &'static str = "synthetic";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Generates interactions from known preferences: a log under a biased exposure policy, \
                                and a later part under uniform exposure.";
     const PORTS: &'static [Port] = &[];

@@ -1,6 +1,17 @@
-//! Columns that the tables of several kinds share.
+//! Columns that the tables of several kinds share, and how long tables of interactions are read and written: in
+//! pieces, so that no second copy of them is made.
 
+use std::ops::Range;
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+
+use crate::data::Parts;
+use crate::engine::stage::StageError;
 use crate::spec::Column;
+use crate::store::parquet::{ROW_GROUP, Writer, read_each};
 
 const USER: Column = Column { name: "user", dtype: "u32", doc: "Dense id of the user." };
 const ITEM: Column = Column { name: "item", dtype: "u32", doc: "Dense id of the item." };
@@ -29,3 +40,29 @@ pub const COUNTS: &[Column] = &[
     Column { name: "name", dtype: "utf8", doc: "What is counted." },
     Column { name: "value", dtype: "i64", doc: "The count." },
 ];
+
+/// Interactions by the names in the text column `column`.
+pub fn read_parts(path: &Path, column: &str) -> Result<Parts, StageError> {
+    let mut parts = Parts::default();
+    read_each(path, &[column], |batch| Ok::<_, StageError>(parts.append(&batch, column)?))?;
+    Ok(parts)
+}
+
+/// Cuts rows into pieces of the size of a row group.
+pub fn pieces(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(ROW_GROUP).map(move |start| start..rows.min(start + ROW_GROUP))
+}
+
+/// Writes a table that is made batch by batch.
+pub fn write_batches(
+    path: &Path,
+    schema: &Schema,
+    metadata: &[(&str, String)],
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+) -> Result<(), StageError> {
+    let mut writer = Writer::create(path, schema, metadata)?;
+    for batch in batches {
+        writer.write(&batch?)?;
+    }
+    Ok(writer.close()?)
+}

@@ -3,14 +3,20 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, ParquetMetaDataReader};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use rayon::prelude::*;
 
 /// A Parquet file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -28,31 +34,135 @@ pub(super) fn failure<'a, E: std::fmt::Display>(
     move |error| ParquetError { verb, path: path.to_owned(), reason: error.to_string() }
 }
 
-/// Writes one batch as a file. `metadata` says what made it (kind, version); never when or where, which would
-/// make equal results differ.
+/// Rows of a row group: what is encoded, and what is read, at a time.
+pub const ROW_GROUP: usize = 1 << 20;
+
+/// Writes a file batch by batch. The columns of a batch are encoded side by side.
+pub struct Writer {
+    path: PathBuf,
+    file: SerializedFileWriter<File>,
+    columns: ArrowRowGroupWriterFactory,
+    schema: SchemaRef,
+}
+
+impl Writer {
+    /// `metadata` says what made the file (kind, version); never when or where, which would make equal results differ.
+    /// Columns of dictionaries are declared by the type of their values: a dictionary is a matter of memory only.
+    pub fn create(path: &Path, schema: &Schema, metadata: &[(&str, String)]) -> Result<Self, ParquetError> {
+        let metadata = metadata.iter().map(|(key, value)| KeyValue::new(key.to_string(), value.clone())).collect();
+        let level = ZstdLevel::try_new(1).map_err(failure("write", path))?;
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_created_by("cnsdiff-pipe".to_owned())
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_key_value_metadata(Some(metadata));
+        let plain = schema.fields().iter().map(|field| match field.data_type() {
+            DataType::Dictionary(_, values) => field.as_ref().clone().with_data_type(values.as_ref().clone()),
+            _ => field.as_ref().clone(),
+        });
+        let schema = Arc::new(Schema::new(plain.collect::<Vec<_>>()));
+        // Hashing each id and time for a dictionary takes several times as long as all the rest, and gives larger files.
+        for field in schema.fields().iter().filter(|field| field.data_type().is_integer()) {
+            let column = ColumnPath::from(field.name().as_str());
+            properties = properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+        let file = File::create(path).map_err(failure("write", path))?;
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
+        let (file, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(failure("write", path))?;
+        Ok(Self { path: path.to_owned(), file, columns, schema })
+    }
+
+    /// Appends rows; every [`ROW_GROUP`] of them become a row group, and so do those that are left over.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        for start in (0..batch.num_rows()).step_by(ROW_GROUP) {
+            let rows = batch.slice(start, ROW_GROUP.min(batch.num_rows() - start));
+            self.write_group(&rows).map_err(failure("write", &self.path))?;
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self, rows: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
+        let writers = self.columns.create_column_writers(self.file.flushed_row_groups().len())?;
+        // One writer per leaf: nested columns have several.
+        let mut leaves = Vec::with_capacity(writers.len());
+        for (field, column) in self.schema.fields().iter().zip(rows.columns()) {
+            leaves.extend(compute_leaves(field, column)?);
+        }
+        let encode = |(mut writer, leaf): (ArrowColumnWriter, ArrowLeafColumn)| {
+            writer.write(&leaf)?;
+            writer.close()
+        };
+        let chunks: Vec<_> = writers.into_par_iter().zip(leaves).map(encode).collect();
+        let mut group = self.file.next_row_group()?;
+        for chunk in chunks {
+            chunk?.append_to_row_group(&mut group)?;
+        }
+        group.close().map(drop)
+    }
+
+    /// Completes the file.
+    pub fn close(self) -> Result<(), ParquetError> {
+        self.file.close().map(drop).map_err(failure("write", &self.path))
+    }
+}
+
+/// Writes one batch as a file; see [`Writer`].
 pub fn write(path: &Path, batch: &RecordBatch, metadata: &[(&str, String)]) -> Result<(), ParquetError> {
-    let metadata = metadata.iter().map(|(key, value)| KeyValue::new(key.to_string(), value.clone())).collect();
-    let level = ZstdLevel::try_new(1).map_err(failure("write", path))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_created_by("cnsdiff-pipe".to_owned())
-        .set_key_value_metadata(Some(metadata))
-        .build();
-    let file = File::create(path).map_err(failure("write", path))?;
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(failure("write", path))?;
-    writer.write(batch).map_err(failure("write", path))?;
-    writer.close().map_err(failure("write", path))?;
-    Ok(())
+    let mut writer = Writer::create(path, &batch.schema(), metadata)?;
+    writer.write(batch)?;
+    writer.close()
 }
 
 /// Reads a whole file as one batch.
 pub fn read(path: &Path) -> Result<RecordBatch, ParquetError> {
-    let file = File::open(path).map_err(failure("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failure("read", path))?;
-    let schema = builder.schema().clone();
-    let reader = builder.with_batch_size(1 << 20).build().map_err(failure("read", path))?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(failure("read", path))?;
+    let mut batches = Vec::new();
+    let schema = read_each(path, &[], |batch| {
+        batches.push(batch);
+        Ok::<_, ParquetError>(())
+    })?;
     concat_batches(&schema, &batches).map_err(failure("read", path))
+}
+
+/// Reads a file row group by row group, in order; as many are decoded side by side as there are threads. The named
+/// text columns come as dictionaries with keys of type i32.
+///
+/// # Errors
+/// The file cannot be read, or `each` fails.
+pub fn read_each<E: From<ParquetError>>(
+    path: &Path,
+    dictionaries: &[&str],
+    mut each: impl FnMut(RecordBatch) -> Result<(), E>,
+) -> Result<SchemaRef, E> {
+    let file = File::open(path).map_err(failure("read", path))?;
+    let mut metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(failure("read", path))?;
+    if !dictionaries.is_empty() {
+        let field = |field: &FieldRef| match field.data_type() {
+            DataType::Utf8 if dictionaries.contains(&field.name().as_str()) => {
+                let dictionary = DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
+                field.as_ref().clone().with_data_type(dictionary)
+            }
+            _ => field.as_ref().clone(),
+        };
+        let schema = Arc::new(Schema::new(metadata.schema().fields().iter().map(field).collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(failure("read", path))?;
+    }
+    let decode = |group: usize| -> Result<Vec<RecordBatch>, ParquetError> {
+        let file = File::open(path).map_err(failure("read", path))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
+        let reader = builder.with_row_groups(vec![group]).with_batch_size(ROW_GROUP).build();
+        reader.map_err(failure("read", path))?.collect::<Result<_, _>>().map_err(failure("read", path))
+    };
+    let groups: Vec<usize> = (0..metadata.metadata().num_row_groups()).collect();
+    for groups in groups.chunks(rayon::current_num_threads()) {
+        let batches: Vec<_> = groups.par_iter().map(|&group| decode(group)).collect();
+        for batches in batches {
+            batches?.into_iter().try_for_each(&mut each)?;
+        }
+    }
+    Ok(metadata.schema().clone())
 }
 
 /// Number of rows of a file, from its footer.
@@ -60,4 +170,69 @@ pub fn rows(path: &Path) -> Result<u64, ParquetError> {
     let file = File::open(path).map_err(failure("read", path))?;
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(failure("read", path))?;
     u64::try_from(metadata.file_metadata().num_rows()).map_err(failure("read", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, AsArray, DictionaryArray, Float32Array, StringArray, UInt32Array};
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    fn table(rows: u32) -> RecordBatch {
+        let names: DictionaryArray<Int32Type> = (0..rows).map(|row| if row % 3 == 0 { "a" } else { "b" }).collect();
+        let weights = (0..rows).map(|row| (row % 7 > 0).then_some(row as f32));
+        RecordBatch::try_from_iter([
+            ("id", Arc::new(UInt32Array::from_iter_values((0..rows).map(|row| row.wrapping_mul(7919)))) as ArrayRef),
+            ("weight", Arc::new(Float32Array::from_iter(weights))),
+            ("part", Arc::new(names)),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn bytes_do_not_depend_on_threads_nor_on_dictionaries_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let batch = table(ROW_GROUP as u32 + 10);
+        let file = |name: &str, batch: &RecordBatch, threads| {
+            let path = dir.path().join(name);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| write(&path, batch, &[("kind", "test".to_owned())])).unwrap();
+            path
+        };
+        let [one, four] = [1, 4].map(|threads| file(&threads.to_string(), &batch, threads));
+        let bytes = |path: &Path| std::fs::read(path).unwrap();
+        assert_eq!(bytes(&one), bytes(&four));
+        assert_eq!(rows(&one).unwrap(), ROW_GROUP as u64 + 10);
+
+        let plain = read(&one).unwrap();
+        assert_eq!(plain["part"].as_string::<i32>().iter().flatten().next(), Some("a"));
+        assert_eq!((&plain["id"], &plain["weight"]), (&batch["id"], &batch["weight"]));
+        assert_eq!(bytes(&one), bytes(&file("plain", &plain, 2)));
+
+        let mut pieces = Vec::new();
+        read_each(&one, &["part"], |batch| {
+            let keys = batch["part"].as_dictionary::<Int32Type>();
+            pieces.push((batch.num_rows(), keys.values().len()));
+            Ok::<_, ParquetError>(())
+        })
+        .unwrap();
+        assert_eq!(pieces, [(ROW_GROUP, 2), (10, 2)]);
+    }
+
+    #[test]
+    fn an_empty_table_and_odd_types_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let columns: [(&str, ArrayRef); 2] = [
+            ("text", Arc::new(StringArray::from(vec![None, Some("x")]))),
+            ("flag", Arc::new(arrow::array::BooleanArray::from(vec![true, false]))),
+        ];
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
+        for batch in [batch.clone(), batch.slice(0, 0)] {
+            write(&path, &batch, &[]).unwrap();
+            assert_eq!(read(&path).unwrap(), batch);
+        }
+    }
 }

@@ -1,30 +1,37 @@
-//! Delimited text: any one-byte separator, with or without a header, columns by name or by number. Read by polars;
-//! every column as text, so that a value that does not fit costs its line and not the file.
+//! Delimited text, such as CSV or TSV: any separator, with or without a header, columns by name or by number. Fields may
+//! be quoted (RFC 4180), and then hold separators and line ends.
 
-use std::io::{Cursor, Read};
+use std::borrow::Cow;
+use std::io::Read;
 use std::path::Path;
 
-use polars::prelude::{CsvReadOptions, DataFrame, SerReader, StringChunked};
+use memchr::memmem::Finder;
+use memchr::{memchr, memchr_iter};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{FormatError, Malformed, Row, Rows, Scan, Sink, cut, weight};
+use super::lines::{LineFormat, Lines};
+use super::{FormatError, Row, Scan, Sink, weight};
+use crate::data::time::{TimeUnit, UnitCheck};
 
 /// Delimited text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delimited {
-    /// One ASCII character, such as `,` or a tab.
+    /// What stands between fields, such as `,`, a tab, or `::`.
     #[serde(default = "comma")]
-    pub separator: char,
+    pub separator: String,
     /// Whether the first line names the columns.
     #[serde(default = "yes")]
     pub header: bool,
+    /// Whether fields may be quoted by `"`, and then hold separators and line ends. If not, `"` is like any other character.
+    #[serde(default = "yes")]
+    pub quoted: bool,
     /// Lines that start with this are passed over.
     #[serde(default)]
     pub comment: Option<String>,
     pub columns: TextColumns,
-    /// What one unit of the time column is.
+    /// How times are written.
     #[serde(default)]
     pub time_unit: TimeUnit,
 }
@@ -35,7 +42,6 @@ pub struct Delimited {
 pub struct TextColumns {
     pub user: Column,
     pub item: Column,
-    /// Numbers since 1970; fractions of a second are cut off.
     #[serde(default)]
     pub time: Option<Column>,
     /// A rating, watch ratio or count.
@@ -50,16 +56,8 @@ pub enum Column {
     Number(u64),
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeUnit {
-    #[default]
-    Seconds,
-    Milliseconds,
-}
-
-fn comma() -> char {
-    ','
+fn comma() -> String {
+    ",".to_owned()
 }
 
 fn yes() -> bool {
@@ -67,108 +65,192 @@ fn yes() -> bool {
 }
 
 impl Delimited {
-    pub(super) fn read(&self, path: &Path, mut stream: impl Read, sink: Sink) -> Result<Scan, FormatError> {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).map_err(|error| FormatError::read(path, error))?;
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        if bytes.trim_ascii().is_empty() {
-            return Ok(Scan::default());
+    pub(super) fn mistake(&self) -> Option<String> {
+        if self.separator.is_empty() || self.separator.contains(['"', '\n', '\r']) {
+            return Some("the separator must be at least one character, and neither a quote nor a line end".to_owned());
         }
-        let text = str::from_utf8(bytes)
-            .map_err(|error| FormatError::read(path, format!("not UTF-8 text at byte {}", error.valid_up_to())))?;
-        let table = self.table(text).map_err(|error| FormatError::read(path, error))?;
-        let column = |column: &Column| text_column(&table, column, path);
-        let (users, items) = (column(&self.columns.user)?, column(&self.columns.item)?);
-        let times = self.columns.time.as_ref().map(column).transpose()?;
-        let weights = self.columns.weight.as_ref().map(column).transpose()?;
+        self.comment.as_ref().filter(|comment| comment.is_empty()).map(|_| "`comment` must not be empty".to_owned())
+    }
 
-        let mut scan = Scan::default();
-        let mut rows = Rows::new(sink);
-        let mut lines = None;
-        for index in 0..table.height() {
-            let row = (|| {
-                let user = field(users, index).ok_or("no user")?;
-                let item = field(items, index).ok_or("no item")?;
-                let time = times.map(|times| self.time(field(times, index).ok_or("no time")?)).transpose()?;
-                let weight = weights.map(|weights| weight(field(weights, index).ok_or("no weight")?)).transpose()?;
-                Ok::<_, String>(Row { user, item, time, weight })
-            })();
-            match row {
-                Ok(row) => rows.push(row)?,
-                Err(reason) => {
-                    let lines: &Vec<(u64, &str)> = lines.get_or_insert_with(|| self.lines(text));
-                    // A quoted field may hold line ends; the row's number is then the best that can be said.
-                    let (line, text) = lines.get(index).copied().unwrap_or((index as u64 + 1, ""));
-                    if !text.trim().is_empty() {
-                        scan.reject(Malformed { line, text: cut(text), reason });
-                    }
-                }
-            }
+    pub(super) fn read(&self, path: &Path, stream: impl Read + Send, sink: Sink) -> Result<Scan, FormatError> {
+        let mut lines = Lines::new(path, stream)?;
+        if self.quoted {
+            lines = lines.quoted(&self.separator);
         }
-        scan.rows = rows.finish()?;
-        Ok(scan)
-    }
-
-    fn table(&self, text: &str) -> polars::prelude::PolarsResult<DataFrame> {
-        CsvReadOptions::default()
-            .with_has_header(self.header)
-            .with_infer_schema_length(Some(0))
-            .with_rechunk(true)
-            .map_parse_options(|options| {
-                options
-                    .with_separator(self.separator as u8)
-                    .with_comment_prefix(self.comment.as_deref())
-                    .with_truncate_ragged_lines(true)
-            })
-            .into_reader_with_file_handle(Cursor::new(text.as_bytes()))
-            .finish()
-    }
-
-    /// The lines that hold rows, each with its number from 1.
-    fn lines<'a>(&self, text: &'a str) -> Vec<(u64, &'a str)> {
-        let comment = |line: &str| self.comment.as_deref().is_some_and(|prefix| line.starts_with(prefix));
-        let lines = text.split('\n').map(|line| line.trim_end_matches('\r'));
-        let lines = lines.zip(1..).filter(|(line, _)| !comment(line)).map(|(line, number)| (number, line));
-        lines.skip(usize::from(self.header)).collect()
-    }
-
-    fn time(&self, field: &str) -> Result<i64, String> {
-        let wrong = || format!("the time `{}` is not a number of seconds or milliseconds", cut(field));
-        let units = match field.parse::<i64>() {
-            Ok(units) => units,
-            Err(_) => {
-                let units = field.parse::<f64>().map_err(|_| wrong())?;
-                if !(i64::MIN as f64..i64::MAX as f64).contains(&units) {
-                    return Err(wrong());
-                }
-                units.floor() as i64
+        let first = loop {
+            match lines.next_line()? {
+                None => return Ok(Scan::default()),
+                Some(line) if self.is_comment(&line) => {}
+                Some(line) => break line,
             }
         };
-        Ok(match self.time_unit {
-            TimeUnit::Seconds => units,
-            TimeUnit::Milliseconds => units.div_euclid(1000),
+        let bound = self.bind(path, &first)?;
+        if !self.header {
+            lines.put_back(&first);
+        }
+        let mut units = UnitCheck::new(self.time_unit);
+        let scan = lines.read(&bound, &mut |block| {
+            units.see(&block.time);
+            sink(block)
+        })?;
+        match units.mistake() {
+            Some(mistake) => Err(FormatError::read(path, mistake)),
+            None => Ok(scan),
+        }
+    }
+
+    fn is_comment(&self, line: &str) -> bool {
+        self.comment.as_deref().is_some_and(|comment| line.starts_with(comment))
+    }
+
+    /// Finds the columns in the first line.
+    fn bind(&self, path: &Path, first: &str) -> Result<Bound<'_>, FormatError> {
+        let finder = Finder::new(&self.separator);
+        let fields = fields(first, &finder, self.quoted).map_err(|reason| FormatError::read(path, reason))?;
+        let names: Vec<&str> = fields.iter().map(|field| field.trim()).collect();
+        let index = |column: &Column| {
+            let found = match column {
+                Column::Name(name) => self.header.then(|| names.iter().position(|own| own == name)).flatten(),
+                Column::Number(number) => {
+                    usize::try_from(*number).ok().and_then(|number| number.checked_sub(1)).filter(|&i| i < names.len())
+                }
+            };
+            found.ok_or_else(|| FormatError::NoColumn {
+                path: path.to_owned(),
+                column: column.to_string(),
+                found: if self.header {
+                    names.iter().map(|name| (*name).to_owned()).collect()
+                } else {
+                    (1..=names.len()).map(|number| number.to_string()).collect()
+                },
+            })
+        };
+        Ok(Bound {
+            format: self,
+            finder,
+            width: names.len(),
+            user: index(&self.columns.user)?,
+            item: index(&self.columns.item)?,
+            time: self.columns.time.as_ref().map(index).transpose()?,
+            weight: self.columns.weight.as_ref().map(index).transpose()?,
         })
     }
 }
 
-/// What stands in a field, if anything.
-fn field(column: &StringChunked, row: usize) -> Option<&str> {
-    column.get(row).map(str::trim).filter(|field| !field.is_empty())
+/// The format of a file whose columns are known.
+struct Bound<'a> {
+    format: &'a Delimited,
+    finder: Finder<'a>,
+    /// Number of columns.
+    width: usize,
+    user: usize,
+    item: usize,
+    time: Option<usize>,
+    weight: Option<usize>,
 }
 
-fn text_column<'a>(table: &'a DataFrame, column: &Column, path: &Path) -> Result<&'a StringChunked, FormatError> {
-    let found = match column {
-        Column::Name(name) => table.column(name).ok(),
-        Column::Number(number) => {
-            number.checked_sub(1).and_then(|index| table.columns().get(usize::try_from(index).ok()?))
+impl LineFormat for Bound<'_> {
+    fn line(&self, line: &str, emit: &mut dyn FnMut(Row<'_>)) -> Result<(), String> {
+        if self.format.is_comment(line) {
+            return Ok(());
         }
-    };
-    let no_column = || FormatError::NoColumn {
-        path: path.to_owned(),
-        column: column.to_string(),
-        found: table.get_column_names().iter().map(|name| name.to_string()).collect(),
-    };
-    found.ok_or_else(no_column)?.str().map_err(|error| FormatError::read(path, error))
+        if self.format.quoted && memchr(b'"', line.as_bytes()).is_some() {
+            let fields = fields(line, &self.finder, true)?;
+            return self.row(fields.iter().map(|field| &**field)).map(emit);
+        }
+        match *self.format.separator.as_bytes() {
+            [byte] => self.row(split(line, memchr_iter(byte, line.as_bytes()), 1)).map(emit),
+            ref longer => self.row(split(line, self.finder.find_iter(line.as_bytes()), longer.len())).map(emit),
+        }
+    }
+}
+
+impl Bound<'_> {
+    fn row<'a>(&self, fields: impl Iterator<Item = &'a str>) -> Result<Row<'a>, String> {
+        let (mut user, mut item, mut time, mut weight_field, mut width) = ("", "", "", "", 0);
+        for field in fields {
+            if width == self.user {
+                user = field;
+            }
+            if width == self.item {
+                item = field;
+            }
+            if Some(width) == self.time {
+                time = field;
+            }
+            if Some(width) == self.weight {
+                weight_field = field;
+            }
+            width += 1;
+        }
+        if width != self.width {
+            return Err(format!("{width} fields instead of {}", self.width));
+        }
+        let known = |field: &'a str, missing: &'static str| {
+            let field = field.trim_ascii();
+            if field.is_empty() { Err(missing.to_owned()) } else { Ok(field) }
+        };
+        Ok(Row {
+            user: known(user, "no user")?,
+            item: known(item, "no item")?,
+            time: match self.time {
+                Some(_) => Some(self.format.time_unit.parse(known(time, "no time")?)?),
+                None => None,
+            },
+            weight: match self.weight {
+                Some(_) => Some(weight(known(weight_field, "no weight")?)?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// The fields between separators of `width` bytes at `places`.
+fn split(line: &str, places: impl Iterator<Item = usize>, width: usize) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    places.chain([line.len()]).map(move |end| {
+        let field = &line[start..end];
+        start = end + width;
+        field
+    })
+}
+
+/// All fields of a record, without their quotes.
+fn fields<'a>(record: &'a str, separator: &Finder, quoted: bool) -> Result<Vec<Cow<'a, str>>, String> {
+    let mut fields = Vec::new();
+    let mut rest = record;
+    loop {
+        let mut field = Cow::Borrowed("");
+        if let Some(inside) = rest.strip_prefix('"').filter(|_| quoted) {
+            let end = closing_quote(inside.as_bytes()).ok_or("a quote is not closed")?;
+            field = Cow::Borrowed(&inside[..end]);
+            if field.contains('"') {
+                field = field.replace("\"\"", "\"").into();
+            }
+            rest = &inside[end + 1..];
+        }
+        let end = separator.find(rest.as_bytes());
+        let plain = &rest[..end.unwrap_or(rest.len())];
+        // What follows a closing quote belongs to the field.
+        field = if field.is_empty() { Cow::Borrowed(plain) } else { field + plain };
+        fields.push(field);
+        match end {
+            Some(end) => rest = &rest[end + separator.needle().len()..],
+            None => return Ok(fields),
+        }
+    }
+}
+
+/// Where a quoted field ends, of what follows its opening quote. Two quotes stand for one.
+pub(super) fn closing_quote(inside: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let quote = from + memchr(b'"', &inside[from..])?;
+        if inside.get(quote + 1) != Some(&b'"') {
+            return Some(quote);
+        }
+        from = quote + 2;
+    }
 }
 
 impl std::fmt::Display for Column {

@@ -4,9 +4,10 @@
 use std::io::Read;
 use std::path::Path;
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use rayon::prelude::*;
 
+use super::delimited::closing_quote;
 use super::{Block, FormatError, Malformed, Row, Scan, Sink, TEXT_LIMIT, cut};
 use crate::data::ids::TooManyKeys;
 
@@ -36,6 +37,16 @@ pub struct Lines<'a> {
     rest: Vec<u8>,
     /// Lines taken by [`Self::next_line`].
     lines: u64,
+    ends: Ends,
+}
+
+/// Where lines end.
+#[derive(Clone)]
+enum Ends {
+    /// At each line end.
+    Lines,
+    /// Not within fields that begin with a quote, wherever this separator starts a field.
+    Quoted { separator: Vec<u8> },
 }
 
 /// What became of a block of lines. Line numbers count from its start.
@@ -52,12 +63,17 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// The source cannot be read.
     pub fn new(path: &'a Path, source: impl Read + Send + 'a) -> Result<Self, FormatError> {
-        let mut lines = Self { path, source: Box::new(source), rest: Vec::new(), lines: 0 };
+        let mut lines = Self { path, source: Box::new(source), rest: Vec::new(), lines: 0, ends: Ends::Lines };
         lines.fill()?;
         if lines.rest.starts_with(b"\xef\xbb\xbf") {
             lines.rest.drain(..3);
         }
         Ok(lines)
+    }
+
+    /// From here on, line ends within quoted fields do not count: what is called a line may then be several.
+    pub fn quoted(self, separator: &str) -> Self {
+        Self { ends: Ends::Quoted { separator: separator.as_bytes().to_vec() }, ..self }
     }
 
     /// Takes the next line that is not blank, such as a header, without its line end.
@@ -67,7 +83,7 @@ impl<'a> Lines<'a> {
     pub fn next_line(&mut self) -> Result<Option<String>, FormatError> {
         loop {
             let end = loop {
-                match memchr(b'\n', &self.rest) {
+                match self.ends.first(&self.rest) {
                     Some(end) => break end + 1,
                     None if self.fill()? => {}
                     None if self.rest.is_empty() => return Ok(None),
@@ -75,13 +91,19 @@ impl<'a> Lines<'a> {
                 }
             };
             let line: Vec<u8> = self.rest.drain(..end).collect();
-            self.lines += 1;
+            self.lines += count_lines(&line);
             let line = str::from_utf8(&line)
                 .map_err(|_| FormatError::read(self.path, format!("line {} is {NOT_UTF8}", self.lines)))?;
             if !line.trim_ascii_start().is_empty() {
                 return Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()));
             }
         }
+    }
+
+    /// Undoes the last [`Self::next_line`], which gave this line.
+    pub fn put_back(&mut self, line: &str) {
+        self.rest.splice(..0, line.bytes().chain([b'\n']));
+        self.lines -= count_lines(line.as_bytes()) + 1;
     }
 
     /// Reads what is left. While blocks are parsed, the next ones are read and the last ones handed to `sink`.
@@ -93,9 +115,10 @@ impl<'a> Lines<'a> {
         let mut raw = self.blocks()?;
         let mut parsed: Vec<Result<Parsed, TooManyKeys>> = Vec::new();
         let mut lines = self.lines;
+        let ends = self.ends.clone();
         while !(raw.is_empty() && parsed.is_empty()) {
             let deliver = || parsed.into_iter().try_for_each(|parsed| deliver(parsed?, &mut scan, &mut lines, sink));
-            let parse = || raw.par_iter().map(|block| parse(block, format)).collect();
+            let parse = || raw.par_iter().map(|block| parse(block, &ends, format)).collect();
             let (delivered, (next, now)) = rayon::join(deliver, || rayon::join(|| self.blocks(), parse));
             delivered?;
             (raw, parsed) = (next?, now);
@@ -118,7 +141,7 @@ impl<'a> Lines<'a> {
     /// The next whole lines, [`BLOCK`] bytes or so.
     fn block(&mut self) -> Result<Option<Vec<u8>>, FormatError> {
         while self.fill()? {
-            if let Some(end) = memrchr(b'\n', &self.rest) {
+            if let Some(end) = self.ends.last(&self.rest) {
                 let rest = self.rest.split_off(end + 1);
                 return Ok(Some(std::mem::replace(&mut self.rest, rest)));
             }
@@ -128,9 +151,11 @@ impl<'a> Lines<'a> {
 
     /// Reads [`BLOCK`] more bytes, fewer at the end; whether there were any.
     fn fill(&mut self) -> Result<bool, FormatError> {
-        if self.rest.len() > LINE_LIMIT && memchr(b'\n', &self.rest).is_none() {
+        if self.rest.len() > LINE_LIMIT && self.ends.first(&self.rest).is_none() {
             let text = String::from_utf8_lossy(&self.rest[..64]).into_owned();
-            let reason = format!("the line that begins with `{text}` is longer than {} MiB", LINE_LIMIT >> 20);
+            let quote = matches!(self.ends, Ends::Quoted { .. }) && self.rest.contains(&b'"');
+            let quote = if quote { "; if quotes are ordinary characters there, say `quoted: false`" } else { "" };
+            let reason = format!("the line that begins with `{text}` is longer than {} MiB{quote}", LINE_LIMIT >> 20);
             return Err(FormatError::read(self.path, reason));
         }
         let read = (&mut self.source).take(BLOCK as u64).read_to_end(&mut self.rest);
@@ -148,28 +173,87 @@ fn deliver(parsed: Parsed, scan: &mut Scan, lines: &mut u64, sink: Sink) -> Resu
     Ok(())
 }
 
-fn parse(bytes: &[u8], format: &impl LineFormat) -> Result<Parsed, TooManyKeys> {
+impl Ends {
+    /// The end of the line that starts here, if it is there.
+    fn first(&self, bytes: &[u8]) -> Option<usize> {
+        let end = memchr(b'\n', bytes)?;
+        match self {
+            Self::Quoted { separator } if memchr(b'"', &bytes[..end]).is_some() => quoted_end(bytes, separator),
+            _ => Some(end),
+        }
+    }
+
+    /// The end of the last line that is whole.
+    fn last(&self, bytes: &[u8]) -> Option<usize> {
+        if matches!(self, Self::Lines) || memchr(b'"', bytes).is_none() {
+            return memrchr(b'\n', bytes);
+        }
+        self.all(bytes).last()
+    }
+
+    /// The ends of all whole lines.
+    fn all(&self, bytes: &[u8]) -> impl Iterator<Item = usize> {
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let end = start + self.first(&bytes[start..])?;
+            start = end + 1;
+            Some(end)
+        })
+    }
+}
+
+/// Where a record ends whose fields may be quoted.
+fn quoted_end(bytes: &[u8], separator: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        if bytes.get(at) == Some(&b'"') {
+            at += closing_quote(&bytes[at + 1..])? + 2;
+        }
+        // On to the next field.
+        loop {
+            at += memchr2(b'\n', separator[0], &bytes[at..])?;
+            if bytes[at..].starts_with(separator) {
+                at += separator.len();
+                break;
+            }
+            if bytes[at] == b'\n' {
+                return Some(at);
+            }
+            at += 1;
+        }
+    }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    memchr_iter(b'\n', bytes).count() as u64
+}
+
+fn parse(bytes: &[u8], ends: &Ends, format: &impl LineFormat) -> Result<Parsed, TooManyKeys> {
     let mut parsed = Parsed::default();
     // Nearly always the whole block is text, and no line of it needs to be looked at for that.
     let text = str::from_utf8(bytes).ok();
+    let quotes = memchr(b'"', bytes).is_some();
+    let ends = if quotes { ends } else { &Ends::Lines };
     let mut start = 0;
-    for end in memchr_iter(b'\n', bytes).chain((!bytes.ends_with(b"\n")).then_some(bytes.len())) {
+    while start < bytes.len() {
+        let end = ends.first(&bytes[start..]).map_or(bytes.len(), |end| start + end);
         let line = match text {
             Some(text) => Ok(&text[start..end]),
             None => str::from_utf8(&bytes[start..end]),
         };
         let bytes = &bytes[start..end];
         start = end + 1;
-        parsed.lines += 1;
+        let number = parsed.lines + 1;
+        parsed.lines += if quotes { count_lines(bytes) + 1 } else { 1 };
         let reason = match line.map(|line| line.strip_suffix('\r').unwrap_or(line)) {
             Ok(line) if line.trim_ascii_start().is_empty() => continue,
             Ok(line) => parsed.line(line, format)?,
             Err(_) => Some(NOT_UTF8.to_owned()),
         };
         if let Some(reason) = reason {
-            let text = cut(&String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_LIMIT + 1)]));
-            let line = parsed.lines;
-            parsed.scan.reject(Malformed { line, text: text.trim_end_matches('\r').to_owned(), reason });
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_LIMIT + 1)]);
+            let text = cut(text.trim_end_matches('\r'));
+            parsed.scan.reject(Malformed { line: number, text, reason });
         }
     }
     parsed.scan.rows = parsed.block.len() as u64;

@@ -93,7 +93,7 @@ fn delimited_reads_named_columns_in_any_order_with_crlf_and_quotes() {
 
 #[test]
 fn delimited_tells_the_line_and_reason_of_what_does_not_fit() {
-    let text = "# made by hand\nu;i;t;w\n1;2;3;NaN\n# more\n1;2;x;1\n\n1;;3;1\n1;2\n1;2;1500;1\n";
+    let text = "# made by hand\nu;i;t;w\n1;2;3;NaN\n# more\n1;2;x;1\n\n1;;3;1\n1;2\n1;2;3;4;5\n1;2;1500;1\n";
     let format = ratings(json!({ "separator": ";", "comment": "#", "time_unit": "milliseconds" }));
     let (rows, scan) = read(format, text).unwrap();
     assert_eq!(rows, [row("1", "2", Some(1), Some(1.0))]);
@@ -103,7 +103,8 @@ fn delimited_tells_the_line_and_reason_of_what_does_not_fit() {
             (3, "1;2;3;NaN", "the weight `NaN` is not a finite number"),
             (5, "1;2;x;1", "the time `x` is not a number of seconds or milliseconds"),
             (7, "1;;3;1", "no item"),
-            (8, "1;2", "no time"),
+            (8, "1;2", "2 fields instead of 4"),
+            (9, "1;2;3;4;5", "5 fields instead of 4"),
         ]
     );
 }
@@ -122,6 +123,109 @@ fn a_missing_column_lists_those_there_are() {
     let format = json!({ "delimited": { "columns": { "user": 1, "item": 3 } } });
     let error = read(format, "user_id,item_id\n1,2\n").unwrap_err().to_string();
     assert!(error.ends_with("has no column `3`; it has: user_id, item_id"), "{error}");
+}
+
+#[test]
+fn delimited_without_a_header_lists_the_columns_by_number() {
+    let format = json!({ "delimited": { "header": false, "columns": { "user": "a", "item": 3 } } });
+    let error = read(format, "1,2\n").unwrap_err().to_string();
+    assert!(error.ends_with("has no column `a`; it has: 1, 2"), "{error}");
+}
+
+#[test]
+fn separators_of_several_characters_as_in_movielens_1m() {
+    let columns = json!({ "user": 1, "item": 2, "weight": 3, "time": 4 });
+    let format = json!({ "delimited": { "separator": "::", "header": false, "columns": columns } });
+    let (rows, scan) = read(format, "1::1193::5::978300760\r\n1::661::3::978302109\r\n1:661:3:978302109\n").unwrap();
+    assert_eq!(rows[0], row("1", "1193", Some(978_300_760), Some(5.0)));
+    assert_eq!(malformed(&scan), [(3, "1:661:3:978302109", "1 fields instead of 4")]);
+}
+
+#[test]
+fn quoted_fields_hold_separators_quotes_and_line_ends_as_in_food_com() {
+    let text = "u,i,review\n1,2,\"well, \"\"good\"\"\r\n\n\"\n3,4,plain\n5,\"6\n6\",\"x\"\n7,8,a \"b\" c\n9,9\n8,7,\"open\n1,1,1\n";
+    let format = json!({ "delimited": { "columns": { "user": "u", "item": "i" } } });
+    let (rows, scan) = read(format, text).unwrap();
+    let pairs: Vec<(&str, &str)> = rows.iter().map(|row| (&*row.0, &*row.1)).collect();
+    assert_eq!(pairs, [("1", "2"), ("3", "4"), ("5", "6\n6"), ("7", "8")]);
+    assert_eq!(malformed(&scan)[0], (9, "9,9", "2 fields instead of 3"));
+    assert_eq!(malformed(&scan)[1], (10, "8,7,\"open\n1,1,1\n", "a quote is not closed"));
+    let format = json!({ "delimited": { "quoted": false, "columns": { "user": "u", "item": "i" } } });
+    let (rows, _) = read(format, "u,i\n\"1,2\n").unwrap();
+    assert_eq!(rows, [row("\"1", "2", None, None)]);
+}
+
+#[test]
+fn blocks_keep_the_order_of_rows_and_the_numbers_of_lines() {
+    // Some 20 MB: several blocks, with quotes in some only.
+    let count = 1_200_000;
+    let line = |n: usize| match n {
+        700_000 => "broken\n".to_owned(),
+        n if n % 100_000 == 7 => format!("{n},\"a\nb\",1\n"),
+        n => format!("{n},i{},1\n", n % 1000),
+    };
+    let text: String = (0..count).map(line).collect();
+    let format: Format = serde_json::from_value(json!({
+        "delimited": { "header": false, "columns": { "user": 1, "item": 2 } }
+    }))
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raw");
+    fs::write(&path, text).unwrap();
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut next = 0;
+        let scan = pool.install(|| {
+            format.read(&path, None, &mut |block| {
+                for &user in &block.user {
+                    next += usize::from(next == 700_000);
+                    assert_eq!(block.users.key(user), next.to_string());
+                    next += 1;
+                }
+                Ok(())
+            })
+        });
+        let scan = scan.unwrap();
+        assert_eq!((next, scan.rows), (count, count as u64 - 1));
+        // Seven rows before it take two lines.
+        assert_eq!(malformed(&scan), [(700_008, "broken", "1 fields instead of 3")]);
+    }
+}
+
+#[test]
+fn text_in_latin_1_is_malformed_and_says_what_to_do() {
+    let format = json!({ "delimited": { "columns": { "user": "u", "item": "i" } } });
+    let (rows, scan) = read(format.clone(), b"u,i\n1,2\ncaf\xe9,3\n4,5\n").unwrap();
+    assert_eq!(rows.len(), 2);
+    assert!(scan.malformed[0].reason.contains("iconv -f latin1"), "{}", scan.malformed[0].reason);
+    assert_eq!(scan.malformed[0].line, 3);
+    let error = read(format, b"u,i,caf\xe9\n1,2,3\n").unwrap_err().to_string();
+    assert!(error.contains("line 1 is not UTF-8 text"), "{error}");
+}
+
+#[test]
+fn a_long_line_is_read_and_an_endless_one_refused() {
+    let long = format!("{} 1 1\n2 2 2\n", "u".repeat(10 << 20));
+    assert_eq!(read(json!("selfrec"), long).unwrap().1.rows, 2);
+    let error = read(json!("selfrec"), "u".repeat(40 << 20)).unwrap_err().to_string();
+    assert!(error.contains("is longer than 16 MiB"), "{error}");
+    let open = format!("u,i,t,w\n\"{}", "1,2,3,4\n".repeat(5 << 20));
+    let error = read(ratings(json!({})), open).unwrap_err().to_string();
+    assert!(error.contains("say `quoted: false`"), "{error}");
+}
+
+#[test]
+fn times_in_iso_and_times_in_mixed_units() {
+    let (rows, _) = read(ratings(json!({ "time_unit": "iso" })), "u,i,t,w\n1,2,2018-01-31,1\n").unwrap();
+    assert_eq!(rows[0].2, Some(1_517_356_800));
+    let error = read(ratings(json!({})), "u,i,t,w\n1,2,1517356800,1\n1,3,1517356800000,1\n").unwrap_err().to_string();
+    assert!(error.contains("mix seconds and milliseconds: 1517356800 and 1517356800000"), "{error}");
+}
+
+#[test]
+fn of_many_malformed_lines_some_are_kept_and_all_counted() {
+    let (_, scan) = read(json!("selfrec"), "x\n".repeat(KEPT + 5)).unwrap();
+    assert_eq!((scan.malformed.len(), scan.malformed_lines), (KEPT, KEPT as u64 + 5));
 }
 
 #[test]

@@ -1,0 +1,146 @@
+//! What data cost at size: a generated CSV of interactions is ingested, filtered to the 5-core and split by time, beside
+//! polars that only turns the same file into Parquet. Both get two threads.
+//!
+//! `cargo bench --bench ingest [-- ROWS...]`, or `CNSDIFF_BENCH_ROWS=100000000`; 1 and 12.5 million rows unless named.
+//! polars comes from its Python wheel, installed into the user's cache folder by pip; without it, it is not measured.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rand::RngExt;
+
+const THREADS: &str = "2";
+
+/// Users and items of KuaiRec's big matrix, whose 12.5 million rows repeat many pairs.
+const KUAIREC: (u64, u64, u64) = (12_500_000, 7_176, 10_728);
+
+const PIPELINE: &str = "
+pipeline: bench
+stages:
+  data:
+    kind: ingest
+    with:
+      files: [{ part: all, source: ratings.csv }]
+      format:
+        delimited: { columns: { user: user, item: item, weight: rating, time: timestamp } }
+      steps: [{ core: { user: 5, item: 5 } }]
+  split:
+    kind: split
+    needs: { data: data }
+    with: { scenario: { temporal: {} } }
+";
+
+/// Answers the seconds without those for starting Python.
+const PEER: &str = "
+import sys, time, polars
+started = time.perf_counter()
+polars.scan_csv(sys.argv[1]).sink_parquet(sys.argv[2])
+print(time.perf_counter() - started)
+";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let named = std::env::var("CNSDIFF_BENCH_ROWS").unwrap_or_default();
+    let words = std::env::args().chain(named.split([',', ' ']).map(str::to_owned));
+    let sizes: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { vec![1_000_000, KUAIREC.0] } else { sizes };
+    let python = python_with_polars();
+    println!("{:>11} {:>9} {:>8} {:>8} {:>12} {:>9}  what", "rows", "CSV MB", "seconds", "ratio", "rows/s", "peak MiB");
+    for rows in sizes {
+        let dir = tempfile::tempdir()?;
+        let csv = dir.path().join("ratings.csv");
+        generate(&csv, rows)?;
+        let megabytes = csv.metadata()?.len() as f64 / 1e6;
+        let print = |what: &str, seconds: f64, ratio: f64, memory: f64| {
+            let speed = rows as f64 / seconds;
+            println!("{rows:>11} {megabytes:>9.0} {seconds:>8.2} {ratio:>8.2} {speed:>12.0} {memory:>9.0}  {what}");
+        };
+        std::fs::write(dir.path().join("pipeline.yaml"), PIPELINE)?;
+        let mut own = Command::new(env!("CARGO_BIN_EXE_cnsdiff-pipe"));
+        own.args(["run", "pipeline.yaml", "--quiet"]).env("RAYON_NUM_THREADS", THREADS).current_dir(dir.path());
+        let own = measured(&mut own)?;
+        let peer = match &python {
+            Some(python) => {
+                let mut peer = Command::new(python);
+                peer.args(["-c", PEER]).arg(&csv).arg(dir.path().join("polars.parquet"));
+                Some(measured(peer.env("POLARS_MAX_THREADS", THREADS))?)
+            }
+            None => None,
+        };
+        let peer_seconds = peer.as_ref().map_or(Ok(f64::NAN), |peer| peer.printed.trim().parse::<f64>())?;
+        print("ingest, 5-core, temporal split", own.seconds, peer_seconds / own.seconds, own.peak_mib);
+        match peer {
+            Some(peer) => print("polars, CSV to Parquet", peer_seconds, 1.0, peer.peak_mib),
+            None => println!("{rows:>11} polars: not measured (no Python with polars)"),
+        }
+    }
+    Ok(())
+}
+
+/// Lines `user,item,rating,timestamp`. Users and items follow power laws; those of low rank are scattered over the ids.
+fn generate(path: &Path, rows: u64) -> io::Result<()> {
+    let (users, items) = if rows == KUAIREC.0 { (KUAIREC.1, KUAIREC.2) } else { (rows / 50 + 10, rows / 500 + 10) };
+    let mut rng = cnsdiff_pipe::rng::stream(1, "bench", rows);
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    writeln!(out, "user,item,rating,timestamp")?;
+    let scattered = |x: f64, exponent: f64, count: u64| {
+        let rank = (x.powf(exponent) * count as f64) as u64;
+        // A prime: no two ranks meet.
+        rank * 2_147_483_647 % count
+    };
+    for _ in 0..rows {
+        let user = scattered(rng.random(), 1.5, users);
+        let item = scattered(rng.random(), 3.0, items);
+        let rating = rng.random_range(1..=10);
+        let time = 1_300_000_000 + rng.random_range(0..300_000_000);
+        writeln!(out, "{user},{item},{}.{},{time}", rating / 2, rating % 2 * 5)?;
+    }
+    out.flush()
+}
+
+struct Measured {
+    seconds: f64,
+    peak_mib: f64,
+    printed: String,
+}
+
+/// Wall time and peak memory of a command.
+fn measured(command: &mut Command) -> Result<Measured, Box<dyn Error>> {
+    let started = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut printed = String::new();
+    if let Some(mut out) = child.stdout.take() {
+        out.read_to_string(&mut printed)?;
+    }
+    let mut status = 0;
+    // SAFETY: `rusage` is plain numbers, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the right types; the child has not been waited for.
+    let waited = unsafe { libc::wait4(child.id().cast_signed(), &mut status, 0, &mut usage) };
+    let seconds = started.elapsed().as_secs_f64();
+    if waited < 0 || status != 0 {
+        return Err(format!("{command:?} failed").into());
+    }
+    Ok(Measured { seconds, peak_mib: usage.ru_maxrss as f64 / 1024.0, printed })
+}
+
+/// A Python that has polars, in a virtual environment of the user's cache folder.
+fn python_with_polars() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let venv = cache.join("cnsdiff-pipe/bench-venv");
+    let python = venv.join("bin/python");
+    let run = |command: &mut Command| command.stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    let has_polars = || run(Command::new(&python).args(["-c", "import polars"]).stderr(Stdio::null()));
+    if !has_polars() {
+        let made = run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
+            && run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "polars==2.1.0"]));
+        if !made || !has_polars() {
+            return None;
+        }
+    }
+    Some(python)
+}
