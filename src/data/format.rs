@@ -1,11 +1,16 @@
 //! Raw formats: how files of interactions are written by others. One file per format, one variant per format here.
 //! Knows nothing of where a file came from or what its rows are for.
 
+mod adjacency;
 mod block;
 mod delimited;
+pub mod fuzz;
+mod json;
 mod lines;
 mod parquet;
 mod pickle;
+mod presets;
+mod recbole;
 mod selfrec;
 
 use std::path::{Path, PathBuf};
@@ -15,8 +20,11 @@ use serde::{Deserialize, Serialize};
 
 pub use block::{Block, Rows};
 pub use delimited::{Column, Delimited, TextColumns};
+pub use json::JsonLines;
 pub use parquet::{ParquetFile, TableColumns};
+pub use recbole::Recbole;
 
+use adjacency::Adjacency;
 use lines::Lines;
 use selfrec::Selfrec;
 
@@ -35,6 +43,39 @@ pub enum Format {
     /// A Python pickle of a dict from users to lists of items in the order of time (RealHNS); nothing is executed. The
     /// time of a row is its position in the list, from 0.
     Pickle,
+    /// JSON lines: an object per line.
+    JsonLines(JsonLines),
+    /// An atomic file of RecBole (`.inter`), with a typed header.
+    Recbole(Recbole),
+    /// Lines `user item item ...`, one per user, without times and weights (LightGCN).
+    Adjacency,
+    /// MovieLens 100K: `u.data`.
+    #[serde(rename = "movielens_100k")]
+    Movielens100k,
+    /// MovieLens 1M and 10M: `ratings.dat`, separated by `::`.
+    MovielensDat,
+    /// MovieLens 20M and newer: `ratings.csv`.
+    MovielensCsv,
+    /// KuaiRec: `big_matrix.csv`; the weight is the watch ratio.
+    KuairecBig,
+    /// KuaiRec: `small_matrix.csv`; the weight is the watch ratio. Times are not read: many of its rows have none.
+    KuairecSmall,
+    /// Food.com: `RAW_interactions.csv`.
+    FoodCom,
+    /// The Yelp open data set: `yelp_academic_dataset_review.json`.
+    Yelp,
+    /// Amazon, 2014: `ratings_*.csv` (user, item, rating, time).
+    #[serde(rename = "amazon_ratings_2014")]
+    AmazonRatings2014,
+    /// Amazon, 2018: ratings only, `*.csv` (item, user, rating, time).
+    #[serde(rename = "amazon_ratings_2018")]
+    AmazonRatings2018,
+    /// Amazon, 2014 and 2018: reviews as JSON lines, `*.json`.
+    #[serde(rename = "amazon_reviews_2018")]
+    AmazonReviews2018,
+    /// Amazon, 2023: reviews as JSON lines, `*.jsonl`; the item is `parent_asin`.
+    #[serde(rename = "amazon_reviews_2023")]
+    AmazonReviews2023,
 }
 
 /// One valid row.
@@ -132,9 +173,23 @@ impl Format {
         let stream = || open(path, member);
         match self {
             Self::Selfrec => Lines::new(path, stream()?)?.read(&Selfrec, sink),
+            Self::Adjacency => Lines::new(path, stream()?)?.read(&Adjacency, sink),
             Self::Delimited(delimited) => delimited.read(path, stream()?, sink),
+            Self::JsonLines(json) => json.read(path, stream()?, sink),
+            Self::Recbole(recbole) => recbole.read(path, stream()?, sink),
             Self::Parquet(parquet) => parquet.read(path, open_unpacked(path, member)?, sink),
             Self::Pickle => pickle::read(path, stream()?, sink),
+            Self::Movielens100k => presets::movielens_100k().read(path, stream()?, sink),
+            Self::MovielensDat => presets::movielens_dat().read(path, stream()?, sink),
+            Self::MovielensCsv => presets::movielens_csv().read(path, stream()?, sink),
+            Self::KuairecBig => presets::kuairec_big().read(path, stream()?, sink),
+            Self::KuairecSmall => presets::kuairec_small().read(path, stream()?, sink),
+            Self::FoodCom => presets::food_com().read(path, stream()?, sink),
+            Self::Yelp => presets::yelp().read(path, stream()?, sink),
+            Self::AmazonRatings2014 => presets::amazon_ratings_2014().read(path, stream()?, sink),
+            Self::AmazonRatings2018 => presets::amazon_ratings_2018().read(path, stream()?, sink),
+            Self::AmazonReviews2018 => presets::amazon_reviews_2018().read(path, stream()?, sink),
+            Self::AmazonReviews2023 => presets::amazon_reviews_2023().read(path, stream()?, sink),
         }
     }
 }

@@ -231,4 +231,4 @@ fn peek(mut stream: Stream) -> io::Result<(Packing, Stream)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

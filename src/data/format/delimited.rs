@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lines::{LineFormat, Lines};
 use super::{FormatError, Row, Scan, Sink, weight};
-use crate::data::time::{TimeUnit, UnitCheck};
+use crate::data::time::TimeUnit;
 
 /// Delimited text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,7 +73,11 @@ impl Delimited {
     }
 
     pub(super) fn read(&self, path: &Path, stream: impl Read + Send, sink: Sink) -> Result<Scan, FormatError> {
-        let mut lines = Lines::new(path, stream)?;
+        self.read_lines(path, Lines::new(path, stream)?, sink)
+    }
+
+    /// Reads what is left of a text.
+    pub(super) fn read_lines(&self, path: &Path, mut lines: Lines, sink: Sink) -> Result<Scan, FormatError> {
         if self.quoted {
             lines = lines.quoted(&self.separator);
         }
@@ -88,15 +92,7 @@ impl Delimited {
         if !self.header {
             lines.put_back(&first);
         }
-        let mut units = UnitCheck::new(self.time_unit);
-        let scan = lines.read(&bound, &mut |block| {
-            units.see(&block.time);
-            sink(block)
-        })?;
-        match units.mistake() {
-            Some(mistake) => Err(FormatError::read(path, mistake)),
-            None => Ok(scan),
-        }
+        lines.read_timed(&bound, self.time_unit, sink)
     }
 
     fn is_comment(&self, line: &str) -> bool {

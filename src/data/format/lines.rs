@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::delimited::closing_quote;
 use super::{Block, FormatError, Malformed, Row, Scan, Sink, TEXT_LIMIT, cut};
 use crate::data::ids::TooManyKeys;
+use crate::data::time::{TimeUnit, UnitCheck};
 
 /// A format in which each line stands for itself.
 pub trait LineFormat: Sync {
@@ -91,7 +92,8 @@ impl<'a> Lines<'a> {
                 }
             };
             let line: Vec<u8> = self.rest.drain(..end).collect();
-            self.lines += count_lines(&line);
+            // The last line may lack its end.
+            self.lines += count_lines(&line) + u64::from(!line.ends_with(b"\n"));
             let line = str::from_utf8(&line)
                 .map_err(|_| FormatError::read(self.path, format!("line {} is {NOT_UTF8}", self.lines)))?;
             if !line.trim_ascii_start().is_empty() {
@@ -124,6 +126,23 @@ impl<'a> Lines<'a> {
             (raw, parsed) = (next?, now);
         }
         Ok(scan)
+    }
+
+    /// As [`Self::read`], for times of that unit.
+    ///
+    /// # Errors
+    /// Times that cannot be of that unit.
+    pub fn read_timed(self, format: &impl LineFormat, unit: TimeUnit, sink: Sink) -> Result<Scan, FormatError> {
+        let path = self.path;
+        let mut units = UnitCheck::new(unit);
+        let scan = self.read(format, &mut |block| {
+            units.see(&block.time);
+            sink(block)
+        })?;
+        match units.mistake() {
+            Some(mistake) => Err(FormatError::read(path, mistake)),
+            None => Ok(scan),
+        }
     }
 
     /// One block per thread, fewer at the end.

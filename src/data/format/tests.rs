@@ -1,3 +1,6 @@
+mod bounded;
+mod published;
+
 use std::fs;
 use std::sync::Arc;
 

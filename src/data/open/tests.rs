@@ -1,5 +1,8 @@
 use std::io::{Cursor, Write};
 
+use ::tar::EntryType;
+use ::zip::CompressionMethod;
+
 use super::*;
 
 const TEXT: &[u8] = b"1 2 1\n3 4 1\n";
@@ -20,7 +23,7 @@ fn message(bytes: &[u8], member: Option<&str>) -> String {
     opened(bytes, member).unwrap_err()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -30,7 +33,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     ::zstd::encode_all(bytes, 3).unwrap()
 }
 
-fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = ::tar::Builder::new(Vec::new());
     for (name, bytes) in members {
         let mut header = ::tar::Header::new_gnu();
@@ -55,10 +58,7 @@ fn zip(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-use ::tar::EntryType;
-use ::zip::CompressionMethod;
-
-fn deflated(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn deflated(members: &[(&str, &[u8])]) -> Vec<u8> {
     zip(members, CompressionMethod::Deflated)
 }
 

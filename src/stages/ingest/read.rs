@@ -62,9 +62,8 @@ pub fn judge(source: &str, found: &Scan, max_malformed: f64) -> Result<Option<St
     let bad = found.malformed_lines;
     let lines = found.rows + bad;
     if lines == 0 {
-        return Err(StageError::new(format!(
-            "`{source}` holds no interaction: it is empty, or nothing follows its header"
-        )));
+        let message = format!("`{source}` holds no interaction: it is empty, or nothing follows its header");
+        return Err(StageError::new(message).with_help("check `source`, `member` and `format`"));
     }
     if bad == 0 {
         return Ok(None);

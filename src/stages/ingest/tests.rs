@@ -1,3 +1,4 @@
+mod bad_input;
 mod formats;
 
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use super::*;
 fn realhns_logs_have_the_measured_users_items_and_events() {
     let files = ["toy", "game", "mix"].map(|name| format!("amazon-toy-game/{name}_log_file_final.pkl"));
     let files = files.each_ref().map(String::as_str);
-    let Some(ran) = public(&files, json!({ "format": "pickle", "dedup": "none" })) else { return };
+    let Some(ran) = public(&files, json!({ "format": "pickle", "steps": [] })) else { return };
     for (file, events, items, longest) in
         [("toy", 114_487, 37_868, 480), ("game", 82_871, 11_735, 615), ("mix", 197_358, 49_603, 626)]
     {
@@ -22,8 +22,16 @@ fn realhns_logs_have_the_measured_users_items_and_events() {
     }
 }
 
+#[test]
+fn recbole_finds_the_columns_of_ml_100k() {
+    let Some(ran) = public(&["ml-100k/ml-100k.inter"], json!({ "format": { "recbole": {} } })) else { return };
+    let parts = Parts::from_batch(&ran.read("interactions"), "part").unwrap();
+    assert_eq!((ran.count("users"), ran.count("items"), parts.rows.len()), (943, 1_682, 100_000));
+    assert_eq!((parts.rows.time.unwrap()[0], parts.rows.weight.unwrap()[0]), (881_250_949, 3.0));
+}
+
 /// Ingests one file of these bytes.
-fn one(bytes: &[u8], extra: Value) -> Result<Ran, StageError> {
+pub fn one(bytes: &[u8], extra: Value) -> Result<Ran, StageError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("raw");
     std::fs::write(&path, bytes).unwrap();
