@@ -26,7 +26,7 @@ pub struct Cli {
 pub const EXIT_CODES: &str = "Exit codes:
   0    done
   2    the pipeline or the command line is wrong
-  3    a stage failed, or a result differs from the lock file
+  3    a stage failed, a result differs from the lock file, or a raw file is missing or damaged
   4    the cache is damaged or cannot be used
   5    `plan --exit-code`: something would run
   130  interrupted";
@@ -72,6 +72,9 @@ pub enum Command {
     Runs(Runs),
     /// Compare two runs: parameters and results
     Diff(Diff),
+    /// Look after the raw files that a pipeline reads
+    #[command(subcommand)]
+    Data(Data),
     /// Look after the cache
     #[command(subcommand)]
     Cache(Cache),
@@ -260,6 +263,35 @@ pub struct Diff {
     pub old: Option<String>,
     /// The run to compare it with; by default the last one
     pub new: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Bring the raw files that are missing: from a mirror, or from their URLs into data/; an interrupted download is
+    /// continued by the next one
+    Fetch {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        mirrors: Mirrors,
+        /// Put all files into this directory, each under the host and path of its URL
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: Option<PathBuf>,
+    },
+    /// List the raw files: where each is, its size, licence and digest
+    Ls {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        mirrors: Mirrors,
+    },
+    /// Read all raw files again and compare them with their digests; code 3 when one is damaged or missing
+    Verify {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        mirrors: Mirrors,
+    },
 }
 
 #[derive(Debug, Subcommand)]

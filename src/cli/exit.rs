@@ -6,7 +6,7 @@ use std::fmt::Display;
 pub const DONE: u8 = 0;
 /// The pipeline or the command line is wrong.
 pub const WRONG: u8 = 2;
-/// A stage failed, or a result differs from the lock file.
+/// A stage failed, a result differs from the lock file, or a raw file is missing or damaged.
 pub const FAILED: u8 = 3;
 /// The cache is damaged or cannot be used.
 pub const STORE: u8 = 4;

@@ -10,7 +10,7 @@ use super::exit::{DONE, Stop};
 use super::plan::word;
 use super::project::{Project, engine_error, open_store};
 use crate::digest::Digest;
-use crate::engine::{self, Options, State};
+use crate::engine::{Resolver, State};
 use crate::plan::{Change, diff};
 use crate::store::Store;
 use crate::ui::{Tone, Ui};
@@ -31,9 +31,10 @@ pub fn main(args: &Explain, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     let store = open_store(global)?;
     let chosen = project.select(&args.stage)?;
     let options = project.options(&args.mirrors);
-    let states = engine::probe(&project.plan, &project.registry, &store, &options).map_err(engine_error)?;
+    let resolver = Resolver::new(&project.plan, &project.registry, &store, &options).map_err(engine_error)?;
+    let states = resolver.probe();
     let previous = store.previous(&project.plan.pipeline.name);
-    let explainer = Explainer { project: &project, store: &store, options: &options, states: &states, previous };
+    let explainer = Explainer { project: &project, store: &store, resolver: &resolver, states: &states, previous };
     let explanations = chosen.into_iter().map(|index| explainer.explain(index)).collect::<Result<Vec<_>, _>>()?;
     if ui.json {
         for explanation in &explanations {
@@ -60,7 +61,7 @@ pub fn main(args: &Explain, global: &Global, ui: &Ui) -> Result<u8, Stop> {
 struct Explainer<'a> {
     project: &'a Project,
     store: &'a Store,
-    options: &'a Options,
+    resolver: &'a Resolver<'a>,
     states: &'a [State],
     previous: BTreeMap<String, Digest>,
 }
@@ -103,12 +104,10 @@ impl Explainer<'_> {
                 Vec::new(),
             ));
         };
-        let fields = engine::fields(plan, &self.project.registry, self.store, self.options, self.states, index)
-            .map_err(engine_error)?;
-        match fields {
-            Some(Ok(new)) => Ok(("it changed since its last result:".to_owned(), diff(&origin.material, &new))),
-            Some(Err(error)) => Ok((format!("it cannot be run: {error}"), Vec::new())),
-            None => Ok(("its key is not known yet".to_owned(), Vec::new())),
+        match self.resolver.fields(index, self.states) {
+            Ok(Some(new)) => Ok(("it changed since its last result:".to_owned(), diff(&origin.material, &new))),
+            Err(error) => Ok((format!("it cannot be run: {error}"), Vec::new())),
+            Ok(None) => Ok(("its key is not known yet".to_owned(), Vec::new())),
         }
     }
 }

@@ -6,6 +6,7 @@ mod cache;
 mod clean;
 mod clock;
 mod completions;
+mod data;
 mod diff;
 mod exit;
 mod explain;
@@ -73,6 +74,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<u8, Stop> {
         Command::Show(args) => show::main(args, global, ui),
         Command::Runs(args) => runs::main(args, global, ui),
         Command::Diff(args) => diff::main(args, global, ui),
+        Command::Data(args) => data::main(args, global, ui),
         Command::Cache(args) => cache::main(args, global, ui),
         Command::Clean(args) => clean::main(args, global, ui),
         Command::Schema => {

@@ -13,6 +13,9 @@ use crate::spec;
 use crate::store::Store;
 use crate::ui::Ui;
 
+/// Where `data fetch` keeps raw files, beside the cache.
+const DATA: &str = "data";
+
 /// A pipeline, loaded, checked and planned.
 pub struct Project {
     /// The pipeline file.
@@ -47,6 +50,7 @@ impl Project {
         Options {
             worker: program.with_file_name("cnsdiff-pipe-worker"),
             base: self.path.parent().map(Path::to_owned).unwrap_or_default(),
+            data: Some(DATA.into()),
             mirrors: mirrors.all(),
             environment: vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
             ..Options::default()

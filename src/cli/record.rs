@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::exit::Stop;
 use super::project::replace;
 use crate::digest::Digest;
+use crate::engine::stage::RawSource;
 use crate::store::Store;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub struct StageRecord {
     /// Port to the artifacts that came in, as `instance.artifact`.
     pub needs: BTreeMap<String, Vec<String>>,
     pub outputs: BTreeMap<String, Digest>,
+    /// The raw files that it read: source, the digest of what was read, licence and citation.
+    #[serde(default)]
+    pub files: Vec<RawSource>,
     /// Wall time of the execution, whenever that was.
     pub seconds: Option<f64>,
 }

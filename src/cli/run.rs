@@ -16,6 +16,7 @@ use super::project::{Project, engine_error, open_store};
 use super::publish::{Published, publish};
 use super::record::{self, Environment, Record, StageRecord};
 use super::{clock, plan};
+use crate::engine::stage::RawSource;
 use crate::engine::{self, Options, State};
 use crate::store::{Entry, Store};
 use crate::ui::Ui;
@@ -113,7 +114,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
 }
 
 /// The first Ctrl-C ends the run in order, the second at once.
-fn listen_for_interrupts(flag: &Arc<AtomicBool>) -> Result<(), Stop> {
+pub(super) fn listen_for_interrupts(flag: &Arc<AtomicBool>) -> Result<(), Stop> {
     let flag = flag.clone();
     let handler = move || {
         if flag.swap(true, Ordering::Relaxed) {
@@ -201,11 +202,29 @@ impl<'a> Ended<'a> {
                 .is_some_and(|kind| !(kind.facets)(&plan.instance(index).params).is_empty());
             let origin = if depends { self.store.origin(&entry.key).ok().flatten() } else { None };
             let fields = origin.into_iter().flat_map(|origin| origin.material);
-            facets.extend(
-                fields.filter_map(|(field, value)| Some((field.strip_prefix("environment.")?.to_owned(), value))),
-            );
+            facets
+                .extend(fields.filter_map(|(field, value)| {
+                    Some((field.strip_prefix("environment.")?.to_owned(), plain(&value)))
+                }));
         }
         facets
+    }
+
+    /// The raw files of an instance, with the digests that its key has.
+    fn files(&self, index: usize, state: &State) -> Vec<RawSource> {
+        let plan = &self.project.plan;
+        let instance = plan.instance(index);
+        let kind = self.project.registry.get(&plan.pipeline.stages[instance.stage].kind);
+        let mut files = kind.map(|kind| (kind.files)(&instance.params)).unwrap_or_default();
+        if files.iter().any(|file| file.digest.is_none()) {
+            let origin = state.key().and_then(|key| self.store.origin(&key).ok().flatten());
+            let material: BTreeMap<String, String> = origin.into_iter().flat_map(|origin| origin.material).collect();
+            for (index, file) in files.iter_mut().enumerate() {
+                let known = || material.get(&format!("files[{index}]")).map(|value| plain(value));
+                file.digest = file.digest.take().or_else(known);
+            }
+        }
+        files
     }
 
     fn records(&self) -> Vec<StageRecord> {
@@ -229,9 +248,15 @@ impl<'a> Ended<'a> {
                 params: instance.params.clone(),
                 needs: needs.collect(),
                 outputs: outputs.map(|output| (output.name.clone(), output.digest)).collect(),
+                files: self.files(index, state),
                 seconds: entry.map(|entry| entry.seconds),
             }
         };
         self.states.iter().enumerate().map(record).collect()
     }
+}
+
+/// A text as a key's material has it, without the quotes.
+fn plain(value: &str) -> String {
+    serde_json::from_str(value).unwrap_or_else(|_| value.to_owned())
 }

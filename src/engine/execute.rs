@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +11,9 @@ use std::time::Instant;
 
 use super::event::Failure;
 use super::process;
-use super::stage::{Context, Job, Kind, Notice, RawFile, RunFn, Runner, StageError};
+use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runner, StageError};
 use super::worker::{Usage, WorkerPool};
-use crate::store::raw::RawFiles;
+use crate::store::raw::{News, RawFiles};
 use crate::store::{Entry, KeyLock, Origin, Store, StoreError};
 
 /// How many lines of its log a failure shows.
@@ -30,7 +31,7 @@ pub(super) struct Task<'a> {
     pub entry: Entry,
     pub origin: Origin,
     pub raw: &'a RawFiles,
-    pub raw_files: Vec<RawFile>,
+    pub raw_files: Vec<RawSource>,
     pub retry: u32,
     pub isolate: bool,
     pub workers: &'a WorkerPool,
@@ -104,14 +105,22 @@ impl Task<'_> {
         }
     }
 
-    fn fetch(&self, file: &RawFile, notify: &(dyn Fn(Notice) + Sync)) -> Result<PathBuf, StageError> {
-        let progress = |done: u64, total: Option<u64>| {
-            let progress =
-                super::stage::Progress { done, total: total.unwrap_or(0), unit: "byte".to_owned(), values: Vec::new() };
-            notify(Notice::Progress(progress));
+    fn fetch(&self, file: &RawSource, notify: &(dyn Fn(Notice) + Sync)) -> Result<PathBuf, StageError> {
+        let listener = |news: News| {
+            match news {
+                News::Bytes { done, total } => notify(Notice::Progress(Progress::bytes(done, total))),
+                News::Again { reason, wait, attempt, of } => notify(Notice::Log(format!(
+                    "`{}`: {reason}; attempt {} of {of} in {} s",
+                    file.source,
+                    attempt + 1,
+                    wait.as_secs_f64()
+                ))),
+                News::Idle => {}
+            }
+            if self.interrupt.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         self.raw
-            .fetch(&file.source, file.digest.as_deref(), &progress)
+            .fetch(&file.source, file.digest.as_deref(), &listener)
             .map_err(|error| StageError::new(error.to_string()))
     }
 

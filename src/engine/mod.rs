@@ -21,7 +21,7 @@ pub use environment::WorkerFacets;
 pub use event::{Event, Failure, Finished, Outcome, Summary};
 pub use machine::Machine;
 pub use registry::Registry;
-pub use resolve::{estimate, fields, probe};
+pub use resolve::{Resolver, estimate, probe};
 pub use run::run;
 
 use crate::digest::Digest;
@@ -49,6 +49,8 @@ pub struct Options {
     pub isolate: bool,
     /// The directory that relative raw files start from: the pipeline file's.
     pub base: PathBuf,
+    /// Where raw files with a URL may lie under the name of that.
+    pub data: Option<PathBuf>,
     /// Where missing raw files are looked for by digest.
     pub mirrors: Vec<PathBuf>,
     /// Set from outside to end the run.
@@ -71,6 +73,7 @@ impl Default for Options {
             worker: PathBuf::from("cnsdiff-pipe-worker"),
             isolate: false,
             base: PathBuf::new(),
+            data: None,
             mirrors: Vec::new(),
             interrupt: Arc::default(),
             shuffle: None,

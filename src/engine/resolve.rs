@@ -15,19 +15,21 @@ use crate::store::Store;
 use crate::store::raw::RawFiles;
 
 /// Finds keys and entries.
-pub(super) struct Resolver<'a> {
-    pub plan: &'a Plan,
-    pub kinds: &'a Registry,
-    pub store: &'a Store,
-    pub options: &'a Options,
-    pub raw: RawFiles,
+pub struct Resolver<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) kinds: &'a Registry,
+    pub(super) store: &'a Store,
+    pub(super) options: &'a Options,
+    pub(super) raw: RawFiles,
     environment: Environment<'a>,
     /// Masks over all instances.
     forced: Vec<bool>,
-    pub wanted: Vec<bool>,
+    pub(super) wanted: Vec<bool>,
 }
 
 impl<'a> Resolver<'a> {
+    /// # Errors
+    /// The options name a stage that is not there.
     pub fn new(
         plan: &'a Plan,
         kinds: &'a Registry,
@@ -44,7 +46,7 @@ impl<'a> Resolver<'a> {
             let targets = options.until.iter().map(|name| plan.select(name)).collect::<Result<Vec<_>, _>>()?;
             plan.closure(&targets.concat())
         };
-        let raw = RawFiles::new(store.dir(), &options.base, options.mirrors.clone());
+        let raw = RawFiles::new(store.dir(), &options.base, options.data.clone(), options.mirrors.clone());
         let environment = Environment::new(store, &options.worker);
         Ok(Self { plan, kinds, store, options, raw, environment, forced, wanted })
     }
@@ -62,8 +64,17 @@ impl<'a> Resolver<'a> {
         states
     }
 
+    /// The fields that the key of an instance is made of: what `explain` shows and compares with the
+    /// [`material`](crate::store::Origin::material) of an earlier entry. `None` while a source has no results.
+    ///
+    /// # Errors
+    /// The key cannot be made: a raw file is missing, or a part of the environment unknown.
+    pub fn fields(&self, index: usize, states: &[State]) -> Result<Option<Fields>, StageError> {
+        Ok(self.material(index, states)?.map(|material| material.fields()))
+    }
+
     /// The state of one instance, given those of its sources.
-    pub fn resolve(&self, index: usize, states: &[State]) -> State {
+    pub(super) fn resolve(&self, index: usize, states: &[State]) -> State {
         let key = match self.material(index, states) {
             Ok(Some(material)) => material.key(),
             Ok(None) => {
@@ -82,7 +93,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// What the key is made of, or `None` while a source has no results.
-    pub fn material(&self, index: usize, states: &[State]) -> Result<Option<KeyMaterial<'a>>, StageError> {
+    pub(super) fn material(&self, index: usize, states: &[State]) -> Result<Option<KeyMaterial<'a>>, StageError> {
         let instance = self.plan.instance(index);
         let kind = self.kind(index)?;
         let mut inputs = Vec::new();
@@ -105,7 +116,7 @@ impl<'a> Resolver<'a> {
                 });
             }
         }
-        let identity = |file: super::stage::RawFile| {
+        let identity = |file: super::stage::RawSource| {
             let found = self.raw.identity(&file.source, file.digest.as_deref());
             found.map_err(|error| StageError::new(error.to_string()))
         };
@@ -122,7 +133,7 @@ impl<'a> Resolver<'a> {
         }))
     }
 
-    pub fn kind(&self, index: usize) -> Result<&'a Kind, StageError> {
+    pub(super) fn kind(&self, index: usize) -> Result<&'a Kind, StageError> {
         let name = &self.plan.pipeline.stages[self.plan.instance(index).stage].kind;
         self.kinds.get(name).ok_or_else(|| StageError::new(format!("this version has no stage kind `{name}`")))
     }
@@ -136,20 +147,6 @@ pub(super) fn failure(error: StageError) -> Failure {
 /// Where every instance stands before a run: what `plan` and `status` show.
 pub fn probe(plan: &Plan, kinds: &Registry, store: &Store, options: &Options) -> Result<Vec<State>, EngineError> {
     Ok(Resolver::new(plan, kinds, store, options)?.probe())
-}
-
-/// The fields that the key of an instance is made of: what `explain` shows and compares with the
-/// [`material`](crate::store::Origin::material) of an earlier entry. `None` while a source has no results.
-pub fn fields(
-    plan: &Plan,
-    kinds: &Registry,
-    store: &Store,
-    options: &Options,
-    states: &[State],
-    index: usize,
-) -> Result<Option<Result<Fields, StageError>>, EngineError> {
-    let resolver = Resolver::new(plan, kinds, store, options)?;
-    Ok(resolver.material(index, states).map(|material| material.map(|material| material.fields())).transpose())
 }
 
 /// Seconds that each instance still to be executed will take, from the store's memory: its own last execution,

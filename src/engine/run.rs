@@ -272,6 +272,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     .flat_map(|need| need.sources.iter().map(|source| input(&need.port, source)))
                     .collect(),
                 files: Vec::new(),
+                digests: material.as_ref().map(|material| material.files.clone()).unwrap_or_default(),
                 out_dir: store.staging_dir(&key),
                 scratch: store.scratch_dir(&key),
                 threads: share.cores,

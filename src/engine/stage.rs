@@ -28,7 +28,7 @@ pub trait Stage: 'static {
     }
 
     /// The raw files it reads.
-    fn files(_params: &Self::Params) -> Vec<RawFile> {
+    fn files(_params: &Self::Params) -> Vec<RawSource> {
         Vec::new()
     }
 
@@ -64,6 +64,24 @@ pub struct RawFile {
     pub digest: Option<String>,
 }
 
+/// A raw file that a stage reads, and what is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RawSource {
+    pub source: String,
+    /// As declared.
+    pub digest: Option<String>,
+    /// Under what terms it is published.
+    pub licence: Option<String>,
+    /// Whom to cite for it.
+    pub citation: Option<String>,
+}
+
+impl From<RawFile> for RawSource {
+    fn from(file: RawFile) -> Self {
+        Self { source: file.source, digest: file.digest, ..Self::default() }
+    }
+}
+
 /// A part of the environment that results depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Facet {
@@ -95,7 +113,7 @@ pub struct Kind {
     pub spec: KindSpec,
     pub version: u32,
     pub runner: Runner,
-    pub files: fn(&Value) -> Vec<RawFile>,
+    pub files: fn(&Value) -> Vec<RawSource>,
     pub facets: fn(&Value) -> Vec<Facet>,
     pub resources: fn(&Value) -> Resources,
 }
@@ -150,6 +168,8 @@ pub struct Job {
     pub inputs: Vec<Input>,
     /// Local copies of the raw files, in the order of [`Stage::files`], content verified.
     pub files: Vec<PathBuf>,
+    /// The digests of these, as in the key.
+    pub digests: Vec<String>,
     /// Outputs are written here, as `<artifact>.parquet`.
     pub out_dir: PathBuf,
     /// Survives an interrupted execution of the same key: the place for checkpoints.
@@ -196,6 +216,13 @@ pub struct Progress {
     /// Named values worth showing, such as `loss`.
     #[serde(default)]
     pub values: Vec<(String, f64)>,
+}
+
+impl Progress {
+    /// Of a file that is downloaded; the total is 0 while nobody knows it.
+    pub fn bytes(done: u64, total: Option<u64>) -> Self {
+        Self { done, total: total.unwrap_or(0), unit: "byte".to_owned(), values: Vec::new() }
+    }
 }
 
 impl Context<'_> {

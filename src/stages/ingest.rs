@@ -1,6 +1,7 @@
 //! Stage kind `ingest`: raw files in, those of their interactions that count with dense ids out.
 
 mod read;
+mod sources;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use schemars::JsonSchema;
@@ -15,7 +16,7 @@ use crate::data::open::member_mistake;
 use crate::data::parts::counts_to_batch;
 use crate::data::steps::{self, Step, StepCount};
 use crate::data::{Dedup, Parts};
-use crate::engine::stage::{Context, Progress, RawFile, Resources, Stage, StageError, parse};
+use crate::engine::stage::{Context, Progress, RawSource, Resources, Stage, StageError, parse};
 use crate::spec::{Column, Form, Output, ParamError, Port};
 use crate::store::parquet;
 use read::{Raw, judge};
@@ -61,6 +62,22 @@ pub struct PartFile {
     /// Where it differs from that of the other files.
     #[serde(default)]
     pub format: Option<Format>,
+    /// Where it differs from that of the stage.
+    #[serde(default)]
+    pub citation: Option<String>,
+    /// Where it differs from that of the stage.
+    #[serde(default)]
+    pub licence: Option<String>,
+}
+
+impl PartFile {
+    fn licence(&self, params: &Params) -> Option<String> {
+        self.licence.as_ref().or(params.licence.as_ref()).cloned()
+    }
+
+    fn citation(&self, params: &Params) -> Option<String> {
+        self.citation.as_ref().or(params.citation.as_ref()).cloned()
+    }
 }
 
 fn selfrec() -> Format {
@@ -110,6 +127,7 @@ impl Stage for Ingest {
                 Column { name: "items", dtype: "u64", doc: "Items after it." },
             ]),
         },
+        Output { name: "sources", doc: "Where the data came from.", form: Form::Table(sources::COLUMNS) },
         Output { name: "summary", doc: "Counts of rows, users and items.", form: Form::Table(COUNTS) },
     ];
 
@@ -145,9 +163,14 @@ impl Stage for Ingest {
         Ok(())
     }
 
-    fn files(params: &Params) -> Vec<RawFile> {
-        let raw = |file: &PartFile| RawFile { source: file.source.clone(), digest: file.digest.clone() };
-        params.files.iter().map(raw).collect()
+    fn files(params: &Params) -> Vec<RawSource> {
+        let source = |file: &PartFile| RawSource {
+            source: file.source.clone(),
+            digest: file.digest.clone(),
+            licence: file.licence(params),
+            citation: file.citation(params),
+        };
+        params.files.iter().map(source).collect()
     }
 
     fn resources(_params: &Params) -> Resources {
@@ -168,11 +191,13 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let mut raw = Raw::default();
     let mut malformed: Vec<(&str, Malformed)> = Vec::new();
     let mut counts: Vec<(String, i64)> = Vec::new();
+    let mut rows_read = Vec::with_capacity(params.files.len());
     for (index, (file, path)) in params.files.iter().zip(&context.job.files).enumerate() {
         let scan = raw.read(file, file.format.as_ref().unwrap_or(&params.format), path)?;
         if let Some(warning) = judge(&file.source, &scan, params.max_malformed)? {
             context.log(warning);
         }
+        rows_read.push(scan.rows);
         counts.push((format!("{}.valid_lines", file.part), scan.rows as i64));
         counts.push((format!("{}.malformed_lines", file.part), scan.malformed_lines as i64));
         malformed.extend(scan.malformed.into_iter().map(|line| (&*file.source, line)));
@@ -194,6 +219,8 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         parquet::write(&context.output(name), &keys, &metadata)?;
     }
     parquet::write(&context.output("steps"), &steps_to_batch(&steps)?, &metadata)?;
+    let sources = sources::to_batch(&params, &context.job.digests, &rows_read)?;
+    parquet::write(&context.output("sources"), &sources, &metadata)?;
     parquet::write(&context.output("malformed"), &malformed_to_batch(&malformed)?, &metadata)?;
     parquet::write(&context.output("summary"), &counts_to_batch(&counts)?, &metadata)?;
     Ok(())

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::columns::{f64s, texts, u32s};
 use super::evaluate::read_summary;
-use crate::engine::stage::{Context, Input, RawFile, Stage, StageError, parse};
+use crate::engine::stage::{Context, Input, RawFile, RawSource, Stage, StageError, parse};
 use crate::metric::Metric;
 use crate::report::{self, Finding, Format, Layout, Marks, Model, Score, Selection, Table};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
@@ -218,8 +218,9 @@ impl Stage for Report {
         Ok(())
     }
 
-    fn files(params: &Params) -> Vec<RawFile> {
-        Format::ALL.iter().filter_map(|&format| params.templates.of(format).cloned()).collect()
+    fn files(params: &Params) -> Vec<RawSource> {
+        let templates = Format::ALL.iter().filter_map(|&format| params.templates.of(format).cloned());
+        templates.map(RawSource::from).collect()
     }
 }
 

@@ -27,6 +27,7 @@ fn execute<S: Stage>(
         id: S::KIND.to_owned(),
         params: serde_json::to_value(&params).unwrap(),
         inputs,
+        digests: files.iter().map(|file| std::fs::read(file).map(|bytes| blake3(&bytes))).collect::<Result<_, _>>()?,
         files,
         out_dir: out_dir.to_owned(),
         scratch: out_dir.join("scratch"),
@@ -44,6 +45,11 @@ fn execute<S: Stage>(
         assert!(out_dir.join(format!("{}.parquet", output.name)).exists(), "no output `{}`", output.name);
     }
     Ok(log.into_inner().unwrap())
+}
+
+/// The digest of a raw file.
+pub fn blake3(bytes: &[u8]) -> String {
+    format!("blake3:{}", crate::digest::Digest::of(bytes))
 }
 
 /// The artifacts in a folder, by name.

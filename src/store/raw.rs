@@ -1,30 +1,63 @@
 //! Raw files: what a pipeline reads from outside the store. Each is known by its content, and found at its path,
-//! in a mirror directory, in the cache of downloads or at its URL, in that order of preference.
+//! in the data directory, in the cache of downloads, in a mirror directory or at its URL, in that order of preference.
 //! Knows nothing of what the files hold.
 
 mod checksum;
 mod download;
+mod keep;
+mod partial;
 mod remember;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use checksum::{Algorithm, Checksum, NotAChecksum};
+pub use download::{Listener, News, Patience};
 use remember::Remembered;
-
-/// Bytes done, and bytes in all where known.
-pub type OnProgress<'a> = &'a dyn Fn(u64, Option<u64>);
 
 /// How deep mirror directories are searched.
 const MIRROR_DEPTH: usize = 16;
 
-/// Finds and verifies raw files.
+/// Finds, fetches and verifies raw files.
 pub struct RawFiles {
     /// Downloads, by digest.
     downloads: PathBuf,
     base: PathBuf,
+    data: Option<PathBuf>,
     mirrors: Vec<PathBuf>,
     remembered: Remembered,
+    patience: Patience,
+}
+
+/// Where a raw file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Location {
+    /// At the path that the pipeline names.
+    Path,
+    /// In the data directory, under the name of its URL.
+    Data,
+    /// In the cache of downloads.
+    Cache,
+    Mirror,
+}
+
+/// A raw file that is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub location: Location,
+    pub path: PathBuf,
+}
+
+/// How a raw file came to where it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// It was there.
+    Present,
+    /// From the cache or a mirror.
+    Taken,
+    Downloaded,
 }
 
 /// A raw file could not be had.
@@ -49,8 +82,10 @@ pub enum RawError {
     NotFound { source_name: String, digest: Option<Checksum>, looked: Vec<String>, help: &'static str },
     #[error("cannot read `{}`: {error}", path.display())]
     Read { path: PathBuf, error: io::Error },
-    #[error("cannot store the download of `{url}`: {error}")]
-    Store { url: String, error: io::Error },
+    #[error("cannot store `{source_name}` as `{}`: {error}", path.display())]
+    Store { source_name: String, path: PathBuf, error: io::Error },
+    #[error("the download of `{0}` was interrupted; what has come is kept")]
+    Stopped(String),
 }
 
 const HELP_MIRROR: &str = "If a copy lies elsewhere, name its directory by `--mirror DIR` or CNSDIFF_MIRROR: files are \
@@ -64,11 +99,12 @@ enum Place<'a> {
 }
 
 impl RawFiles {
-    /// `cache`: the cache directory; `base`: the pipeline's directory, which relative paths start from.
-    pub fn new(cache: &Path, base: &Path, mirrors: Vec<PathBuf>) -> Self {
+    /// `cache`: the cache directory; `base`: the pipeline's directory, which relative paths start from; `data`: where
+    /// `data fetch` keeps what URLs name.
+    pub fn new(cache: &Path, base: &Path, data: Option<PathBuf>, mirrors: Vec<PathBuf>) -> Self {
         let downloads = cache.join("raw");
         let remembered = Remembered::new(downloads.join("digests"));
-        Self { downloads, base: base.to_owned(), mirrors, remembered }
+        Self { downloads, base: base.to_owned(), data, mirrors, remembered, patience: Patience::default() }
     }
 
     /// What enters the stage key: the declared digest, else the BLAKE3 of the file's content, as `sha256:<hex>` or
@@ -92,44 +128,158 @@ impl RawFiles {
     ///
     /// # Errors
     /// Not found (with the places looked at), other bytes than declared (with both digests), or unreadable.
-    pub fn fetch(&self, source: &str, digest: Option<&str>, progress: OnProgress) -> Result<PathBuf, RawError> {
+    pub fn fetch(&self, source: &str, digest: Option<&str>, listener: Listener) -> Result<PathBuf, RawError> {
         let declared = digest.map(str::parse::<Checksum>).transpose()?;
-        let place = self.place(source)?;
         let mut looked = Vec::new();
-        if let Place::Path(path) = &place {
-            if path.exists() {
-                return self.verified(source, path, declared);
+        if let Some(found) = self.verified(source, declared, &mut looked)? {
+            return Ok(found.path);
+        }
+        let declared = self.needed(source, declared)?;
+        let target = self.downloads.join(declared.file_name());
+        self.download(source, declared, &target, looked, listener)?;
+        Ok(target)
+    }
+
+    /// Puts a raw file to where it is kept: below `to`, or else at its path, or in the data directory if it has a URL.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`]. A file with other bytes is replaced below `to` and in the data directory, nowhere else.
+    pub fn keep(
+        &self,
+        source: &str,
+        digest: Option<&str>,
+        to: Option<&Path>,
+        listener: Listener,
+    ) -> Result<(PathBuf, Origin), RawError> {
+        let declared = digest.map(str::parse::<Checksum>).transpose()?;
+        let target = match (self.place(source)?, to.or(self.data.as_deref())) {
+            (Place::Path(path), _) if to.is_none() => path,
+            (Place::Url(_), None) => self.downloads.join(self.needed(source, declared)?.file_name()),
+            (_, directory) => directory.unwrap_or(&self.downloads).join(keep::place_of(source)),
+        };
+        if target.exists() {
+            let right = match declared {
+                Some(declared) => self.digest(&target, declared.algorithm)? == declared,
+                None => true,
+            };
+            if right {
+                return Ok((target, Origin::Present));
             }
+        }
+        let mut looked = Vec::new();
+        let found = self.verified(source, declared, &mut looked)?;
+        let declared = self.needed(source, declared)?;
+        if let Some(found) = found {
+            let store = |error| RawError::Store { source_name: source.to_owned(), path: target.clone(), error };
+            return match keep::put(&found.path, &target, declared).map_err(store)? {
+                None => Ok((target, Origin::Taken)),
+                Some(digest) => Err(wrong(source, declared, digest, Some(&found.path))),
+            };
+        }
+        self.download(source, declared, &target, looked, listener)?;
+        Ok((target, Origin::Downloaded))
+    }
+
+    /// Where a raw file lies, without a look at its bytes where its name tells what it is.
+    ///
+    /// # Errors
+    /// A malformed digest, or a source of an unknown scheme.
+    pub fn locate(&self, source: &str, digest: Option<&str>) -> Result<Option<Found>, RawError> {
+        let declared = digest.map(str::parse::<Checksum>).transpose()?;
+        if let Some(found) = self.named(source, declared)?.into_iter().next() {
+            return Ok(Some(found));
+        }
+        Ok(declared.and_then(|declared| self.mirrored(source, declared)))
+    }
+
+    /// Reads a file anew, whatever is remembered of it: its digest by the algorithm of the declared one, or BLAKE3.
+    ///
+    /// # Errors
+    /// A malformed digest, or a file that cannot be read.
+    pub fn read(&self, path: &Path, digest: Option<&str>) -> Result<Checksum, RawError> {
+        let declared = digest.map(str::parse::<Checksum>).transpose()?;
+        let algorithm = declared.map_or(Algorithm::Blake3, |declared| declared.algorithm);
+        algorithm.digest(path).map_err(|error| RawError::Read { path: path.to_owned(), error })
+    }
+
+    /// Files whose name tells that they are the source.
+    fn named(&self, source: &str, declared: Option<Checksum>) -> Result<Vec<Found>, RawError> {
+        let own = match self.place(source)? {
+            Place::Path(path) => Some(Found { location: Location::Path, path }),
+            Place::Url(_) => {
+                let path = self.data.as_ref().map(|data| data.join(keep::place_of(source)));
+                path.map(|path| Found { location: Location::Data, path })
+            }
+        };
+        let download = declared
+            .map(|declared| Found { location: Location::Cache, path: self.downloads.join(declared.file_name()) });
+        Ok(own.into_iter().chain(download).filter(|found| found.path.exists()).collect())
+    }
+
+    fn mirrored(&self, source: &str, declared: Checksum) -> Option<Found> {
+        let path = self.mirrors.iter().find_map(|mirror| self.search(mirror, source, declared))?;
+        Some(Found { location: Location::Mirror, path })
+    }
+
+    /// A file with the declared bytes, if there is one; notes where it was looked for.
+    fn verified(
+        &self,
+        source: &str,
+        declared: Option<Checksum>,
+        looked: &mut Vec<String>,
+    ) -> Result<Option<Found>, RawError> {
+        if let Place::Path(path) = self.place(source)? {
             looked.push(path.display().to_string());
         }
-        let declared = match (&place, declared) {
-            (_, Some(declared)) => declared,
-            (Place::Url(url), None) => return Err(RawError::UrlWithoutDigest((*url).to_owned())),
-            (Place::Path(path), None) => return Err(missing(source, path)),
-        };
-        let download = self.downloads.join(declared.file_name());
-        if download.exists() && self.digest(&download, declared.algorithm)? == declared {
-            return Ok(download);
-        }
-        for mirror in &self.mirrors {
-            if let Some(found) = self.search(mirror, source, declared) {
-                return Ok(found);
+        for found in self.named(source, declared)? {
+            let Some(declared) = declared else {
+                return Ok(Some(found).filter(|found| found.location == Location::Path));
+            };
+            let digest = self.digest(&found.path, declared.algorithm)?;
+            match found.location {
+                _ if digest == declared => return Ok(Some(found)),
+                Location::Path => return Err(wrong(source, declared, digest, Some(&found.path))),
+                _ => looked.push(format!("{} (other bytes: {digest})", found.path.display())),
             }
-            looked.push(format!("{} (mirror)", mirror.display()));
         }
+        let Some(declared) = declared else { return Ok(None) };
+        looked.extend(self.mirrors.iter().map(|mirror| format!("{} (mirror)", mirror.display())));
+        Ok(self.mirrored(source, declared))
+    }
+
+    /// The digest without which nothing can be searched or downloaded.
+    fn needed(&self, source: &str, declared: Option<Checksum>) -> Result<Checksum, RawError> {
+        declared.ok_or(()).or_else(|()| match self.place(source)? {
+            Place::Url(url) => Err(RawError::UrlWithoutDigest(url.to_owned())),
+            Place::Path(path) => Err(missing(source, &path)),
+        })
+    }
+
+    fn download(
+        &self,
+        source: &str,
+        declared: Checksum,
+        target: &Path,
+        mut looked: Vec<String>,
+        listener: Listener,
+    ) -> Result<(), RawError> {
         let not_found = |looked| RawError::NotFound {
             source_name: source.to_owned(),
             digest: Some(declared),
             looked,
             help: HELP_MIRROR,
         };
-        let Place::Url(url) = place else { return Err(not_found(looked)) };
-        match download::download(url, declared.algorithm, &download, |found| *found == declared, progress) {
-            Ok(found) if found == declared => Ok(download),
-            Ok(found) => Err(RawError::WrongDigest { source_name: source.to_owned(), declared, found, at: None }),
-            Err(download::Failed::Store(error)) => Err(RawError::Store { url: url.to_owned(), error }),
-            Err(download::Failed::Network(reason)) => {
-                looked.push(format!("{url}: {reason}"));
+        let Place::Url(url) = self.place(source)? else { return Err(not_found(looked)) };
+        match download::download(url, declared, target, self.patience, listener) {
+            Ok(()) => Ok(()),
+            Err(download::Failed::WrongDigest(found)) => Err(wrong(source, declared, found, None)),
+            Err(download::Failed::Store(error)) => {
+                Err(RawError::Store { source_name: source.to_owned(), path: target.to_owned(), error })
+            }
+            Err(download::Failed::Stopped) => Err(RawError::Stopped(source.to_owned())),
+            Err(download::Failed::Network { reason, kept }) => {
+                let kept = if kept > 0 { format!("; {kept} bytes are kept for the next try") } else { String::new() };
+                looked.push(format!("{url}: {reason}{kept}"));
                 Err(not_found(looked))
             }
         }
@@ -145,17 +295,6 @@ impl RawFiles {
             }
             Some(_) => Err(RawError::UnknownScheme(source.to_owned())),
         }
-    }
-
-    fn verified(&self, source: &str, path: &Path, declared: Option<Checksum>) -> Result<PathBuf, RawError> {
-        if let Some(declared) = declared {
-            let found = self.digest(path, declared.algorithm)?;
-            if found != declared {
-                let at = Some(path.to_owned());
-                return Err(RawError::WrongDigest { source_name: source.to_owned(), declared, found, at });
-            }
-        }
-        Ok(path.to_owned())
     }
 
     fn digest(&self, path: &Path, algorithm: Algorithm) -> Result<Checksum, RawError> {
@@ -175,6 +314,10 @@ impl RawFiles {
         files.sort_by_cached_key(|path| (std::cmp::Reverse(common_end(path)), path.clone()));
         files.into_iter().find(|path| self.digest(path, declared.algorithm).is_ok_and(|found| found == declared))
     }
+}
+
+fn wrong(source: &str, declared: Checksum, found: Checksum, at: Option<&Path>) -> RawError {
+    RawError::WrongDigest { source_name: source.to_owned(), declared, found, at: at.map(Path::to_owned) }
 }
 
 fn missing(source: &str, path: &Path) -> RawError {

@@ -7,6 +7,7 @@ mod plain;
 mod progress;
 mod style;
 pub mod text;
+mod transfer;
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::engine::event::Event;
 
 pub use style::{ColorChoice, Style, Tone};
+pub use transfer::{Transfer, Transfers};
 
 /// Shows the events of one run.
 pub trait Reporter: Send {

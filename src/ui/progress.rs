@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::{failure, summary};
-use super::text::{duration, number, shorten};
+use super::text::{bytes, duration, number, shorten};
 use super::{Reporter, Style, Tone};
 use crate::engine::event::{Event, Outcome};
 use crate::engine::stage::Progress;
@@ -39,16 +39,25 @@ impl Pace {
 
 /// `from` is how far the stage was `elapsed` ago.
 fn describe(progress: &Progress, from: u64, elapsed: Duration) -> String {
-    let mut parts = vec![format!("{} {}/{}", progress.unit, progress.done, progress.total)];
+    let mut parts = vec![match (progress.unit.as_str(), progress.total) {
+        ("byte", 0) => bytes(progress.done),
+        ("byte", total) => format!("{} of {}", bytes(progress.done), bytes(total)),
+        (unit, total) => format!("{unit} {}/{total}", progress.done),
+    }];
     // The first value is the loss; the others come last, where a narrow line cuts them off.
     let mut values = progress.values.iter().map(|(name, value)| format!("{name} {}", number(*value)));
     parts.extend(values.next());
     let done = progress.done.saturating_sub(from);
     if done > 0 && elapsed > Duration::ZERO {
         let rate = done as f64 / elapsed.as_secs_f64();
-        let left = progress.total.saturating_sub(progress.done) as f64 / rate;
-        parts.push(if rate >= 1.0 { format!("{}/s", number(rate)) } else { format!("{} each", duration(1.0 / rate)) });
-        parts.push(format!("{} left", duration(left)));
+        parts.push(match progress.unit.as_str() {
+            "byte" => format!("{}/s", bytes(rate as u64)),
+            _ if rate >= 1.0 => format!("{}/s", number(rate)),
+            _ => format!("{} each", duration(1.0 / rate)),
+        });
+        if let Some(left) = progress.total.checked_sub(progress.done) {
+            parts.push(format!("{} left", duration(left as f64 / rate)));
+        }
     }
     parts.extend(values);
     parts.join(", ")
@@ -130,7 +139,7 @@ impl Line {
     }
 }
 
-fn look(template: &str) -> ProgressStyle {
+pub(super) fn look(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
@@ -214,6 +223,14 @@ mod tests {
         progress.values.push(("reg".to_owned(), 0.5));
         let text = describe(&progress, 0, Duration::from_secs(10));
         assert_eq!(text, "epoch 20/100, loss 0.4213, 2/s, 40 s left, reg 0.5000");
+    }
+
+    #[test]
+    fn a_download_tells_sizes() {
+        let elapsed = Duration::from_secs(2);
+        let known = describe(&Progress::bytes(4 << 20, Some(16 << 20)), 0, elapsed);
+        assert_eq!(known, "4.0 MiB of 16.0 MiB, 2.0 MiB/s, 6.0 s left");
+        assert_eq!(describe(&Progress::bytes(4 << 20, None), 0, elapsed), "4.0 MiB, 2.0 MiB/s");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cnsdiff_pipe::engine::{self, Outcome, State};
+use cnsdiff_pipe::engine::{self, Outcome, Resolver, State};
 use cnsdiff_pipe::plan::diff;
 use serde_json::json;
 
@@ -106,10 +106,10 @@ fn explanation_names_the_changed_field_and_the_changed_input() {
     let (old_b, old_d) = (material("b"), material("d"));
     lab.set("b", "value", json!(11));
     lab.run();
-    let states = engine::probe(&lab.plan(), &registry(), &lab.store(), &lab.options).unwrap();
-    let fields = |index| {
-        engine::fields(&lab.plan(), &registry(), &lab.store(), &lab.options, &states, index).unwrap().unwrap().unwrap()
-    };
+    let (plan, kinds, store) = (lab.plan(), registry(), lab.store());
+    let resolver = Resolver::new(&plan, &kinds, &store, &lab.options).unwrap();
+    let states = resolver.probe();
+    let fields = |index| resolver.fields(index, &states).unwrap().unwrap();
     let changed: Vec<_> = diff(&old_b, &fields(1)).into_iter().map(|c| (c.field, c.old, c.new)).collect();
     assert_eq!(changed, [("with.value".to_owned(), Some("10".to_owned()), Some("11".to_owned()))]);
     let changed: BTreeSet<_> = diff(&old_d, &fields(3)).into_iter().map(|c| c.field).collect();

@@ -6,6 +6,7 @@ mod lab;
 mod cache;
 mod commands;
 mod crash;
+mod data;
 mod failures;
 mod lock;
 mod output;

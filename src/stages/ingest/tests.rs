@@ -40,6 +40,22 @@ fn ids_follow_first_appearance_over_the_parts_in_order() {
 }
 
 #[test]
+fn sources_tell_digest_terms_and_citation_of_each_file() {
+    let files = json!([
+        { "part": "train", "source": "a.txt" },
+        { "part": "test", "source": "b.txt", "licence": "MIT" },
+    ]);
+    let told = json!({ "files": files, "licence": "CC BY 4.0", "citation": "Somebody (2020)" });
+    let ran = ingest(&["9 x 1\n4 y 1\n9 x 2\n", "5 y 1\n"], told).unwrap();
+    let digests = [b"9 x 1\n4 y 1\n9 x 2\n".as_slice(), b"5 y 1\n"].map(crate::stages::testing::blake3);
+    assert_eq!(ran.text("sources", "digest"), digests);
+    assert_eq!(ran.text("sources", "licence"), ["CC BY 4.0", "MIT"]);
+    assert_eq!(ran.text("sources", "citation"), ["Somebody (2020)"; 2]);
+    // Before the repeated pair goes.
+    assert_eq!(ran.read("sources")["rows"].as_primitive::<UInt64Type>().values(), &[3, 1]);
+}
+
+#[test]
 fn the_same_files_give_the_same_bytes() {
     let bytes = || ingest(&["9 x 1\n4 y 1\n"], json!({})).unwrap().bytes();
     assert_eq!(bytes(), bytes());

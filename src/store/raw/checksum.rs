@@ -56,6 +56,7 @@ impl Algorithm {
 }
 
 /// Digests bytes as they arrive.
+#[derive(Clone)]
 pub enum Hasher {
     Sha256(sha2::Sha256),
     Blake3(Box<blake3::Hasher>),
@@ -87,6 +88,11 @@ impl Hasher {
 }
 
 impl Checksum {
+    /// Whether a text, however its digits are written, is this digest.
+    pub fn is(&self, text: &str) -> bool {
+        text.parse::<Self>().is_ok_and(|other| other == *self)
+    }
+
     /// As a file name: no character that a file system minds.
     pub fn file_name(&self) -> String {
         self.to_string().replace(':', "-")

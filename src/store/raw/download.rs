@@ -1,59 +1,309 @@
-//! One download: to a temporary name, digested on the way, renamed only when the bytes are the declared ones.
+//! One download: digested on the way, continued where a connection broke, tried again where that may help, and
+//! renamed to its place only when the bytes are the declared ones. Knows nothing of mirrors or pipelines.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::OnProgress;
-use super::checksum::{Algorithm, Checksum, Hasher};
+use ureq::http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER};
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
 
-/// A server that says nothing for this long is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+use super::checksum::Checksum;
+use super::partial::Partial;
+
+/// What a download tells.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// Bytes here, and bytes in all where known.
+    Bytes { done: u64, total: Option<u64> },
+    /// Attempt `attempt` of `of` failed; the next one follows after `wait`.
+    Again { reason: &'a str, wait: Duration, attempt: u32, of: u32 },
+    /// Nothing new: there is a pause, or another process downloads the file. Asks whether to go on.
+    Idle,
+}
+
+/// Hears the news, and may end the download, at least ten times a second while bytes come.
+pub type Listener<'a> = &'a dyn Fn(News) -> ControlFlow<()>;
+
+/// How long to wait for a server, and how often to ask it again.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// A server that sends nothing for this long is given up.
+    pub silence: Duration,
+    /// In a row, without much coming in between.
+    pub attempts: u32,
+    /// After the first failure; doubles with each further one.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(30), silence: seconds(60), attempts: 6, pause: seconds(1) }
+    }
+}
+
+/// No pause is longer than this, whatever a server asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// An attempt that brought this many bytes was no failure: the count of attempts begins anew.
+const WORTHWHILE: u64 = 1 << 20;
+/// Between two looks at whether to go on.
+const BEAT: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub enum Failed {
-    Network(String),
+    /// The whole file came, and is another one; nothing is kept.
+    WrongDigest(Checksum),
+    /// What has come is kept, and continued by the next download.
+    Network {
+        reason: String,
+        kept: u64,
+    },
     Store(io::Error),
+    /// The listener ended it.
+    Stopped,
 }
 
-/// Downloads `url` to `target` if `accept` takes the digest of what came, and returns that digest.
+/// Why one attempt failed.
+enum Trouble {
+    /// Another attempt may help, after this pause if the server named one.
+    Passing {
+        reason: String,
+        pause: Option<Duration>,
+    },
+    Final(String),
+    Store(io::Error),
+    Stopped,
+}
+
+/// Downloads the file with the digest `declared` from `url` to `target`, or continues what an earlier call began.
 pub fn download(
     url: &str,
-    algorithm: Algorithm,
+    declared: Checksum,
     target: &Path,
-    accept: impl FnOnce(&Checksum) -> bool,
-    progress: OnProgress,
-) -> Result<Checksum, Failed> {
-    let network = |error: ureq::Error| Failed::Network(error.to_string());
-    let config = ureq::Agent::config_builder().timeout_connect(Some(SILENCE)).timeout_per_read(Some(SILENCE));
-    let response = config.build().new_agent().get(url).call().map_err(network)?;
-    let total = response.body().content_length();
-    let mut reader = response.into_body().into_reader();
+    patience: Patience,
+    listener: Listener,
+) -> Result<(), Failed> {
+    let Some(mut partial) = wait_for(target, declared, listener)? else { return Ok(()) };
+    match complete(url, declared, &mut partial, patience, listener) {
+        Ok(()) => partial.finish(target).map_err(Failed::Store),
+        Err(failed) => {
+            if partial.done == 0 || matches!(failed, Failed::WrongDigest(_)) {
+                partial.discard();
+            }
+            Err(failed)
+        }
+    }
+}
 
-    let directory = target.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory).map_err(Failed::Store)?;
-    let mut file = tempfile::Builder::new().prefix(".download-").tempfile_in(directory).map_err(Failed::Store)?;
-    let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; 1 << 16];
-    let mut done = 0;
+/// Asks the server until all is here.
+fn complete(
+    url: &str,
+    declared: Checksum,
+    partial: &mut Partial,
+    patience: Patience,
+    listener: Listener,
+) -> Result<(), Failed> {
+    let agent = Agent::config_builder()
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.silence))
+        .timeout_per_read(Some(patience.silence))
+        .http_status_as_error(false)
+        .build()
+        .new_agent();
+    let (mut failures, mut started_over) = (0, false);
     loop {
-        let n = reader.read(&mut buffer).map_err(|error| Failed::Network(error.to_string()))?;
-        if n == 0 {
+        let before = partial.done;
+        // All may be here: the last process ended before it could say so, or the server promised more than there is.
+        if before > 0 && partial.checksum() == declared {
+            return Ok(());
+        }
+        let (reason, pause) = match attempt(&agent, url, partial, listener) {
+            Ok(()) => {
+                let found = partial.checksum();
+                if found == declared {
+                    return Ok(());
+                }
+                if !partial.pieced || started_over {
+                    return Err(Failed::WrongDigest(found));
+                }
+                // The pieces may be of two versions: once more in one piece.
+                started_over = true;
+                partial.restart().map_err(Failed::Store)?;
+                continue;
+            }
+            Err(Trouble::Passing { reason, pause }) => (reason, pause),
+            Err(Trouble::Final(reason)) => return Err(Failed::Network { reason, kept: partial.done }),
+            Err(Trouble::Store(error)) => return Err(Failed::Store(error)),
+            Err(Trouble::Stopped) => return Err(Failed::Stopped),
+        };
+        failures = if partial.done >= before + WORTHWHILE { 1 } else { failures + 1 };
+        if failures >= patience.attempts {
+            let reason = format!("{reason} ({failures} attempts)");
+            return Err(Failed::Network { reason, kept: partial.done });
+        }
+        let wait = pause.unwrap_or(patience.pause.saturating_mul(1 << (failures - 1).min(16))).min(LONGEST_PAUSE);
+        let news = News::Again { reason: &reason, wait, attempt: failures, of: patience.attempts };
+        sleep(wait, news, listener)?;
+    }
+}
+
+/// The part of `target`, once no other process writes it; nothing if another process finished it meanwhile.
+fn wait_for(target: &Path, declared: Checksum, listener: Listener) -> Result<Option<Partial>, Failed> {
+    loop {
+        if let Some(partial) = Partial::open(target, declared.algorithm).map_err(Failed::Store)? {
+            let finished = target.is_file() && declared.algorithm.digest(target).is_ok_and(|found| found == declared);
+            if finished {
+                partial.discard();
+                return Ok(None);
+            }
+            return Ok(Some(partial));
+        }
+        sleep(BEAT, News::Idle, listener)?;
+    }
+}
+
+fn sleep(time: Duration, news: News, listener: Listener) -> Result<(), Failed> {
+    let until = Instant::now() + time;
+    let mut news = news;
+    loop {
+        if listener(news).is_break() {
+            return Err(Failed::Stopped);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(left.min(BEAT));
+        news = News::Idle;
+    }
+}
+
+/// Asks the server once, for what is missing.
+fn attempt(agent: &Agent, url: &str, partial: &mut Partial, listener: Listener) -> Result<(), Trouble> {
+    let mut request = agent.get(url).header(ACCEPT_ENCODING, "identity");
+    if partial.done > 0 {
+        request = request.header(RANGE, format!("bytes={}-", partial.done));
+        if let Some(version) = partial.version(url) {
+            // A file that changed since comes whole.
+            request = request.header(IF_RANGE, version);
+        }
+    }
+    let response = request.call().map_err(judge)?;
+    let total = match response.status() {
+        StatusCode::PARTIAL_CONTENT => match content_range(&response) {
+            Some((first, total)) if first == partial.done => {
+                partial.pieced = true;
+                total
+            }
+            _ => {
+                partial.restart().map_err(Trouble::Store)?;
+                return Err(passing("the server sent another range than it was asked for"));
+            }
+        },
+        StatusCode::OK => {
+            partial.restart().map_err(Trouble::Store)?;
+            response.body().content_length()
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE if partial.done > 0 => {
+            partial.restart().map_err(Trouble::Store)?;
+            return Err(passing("the server's file is shorter than what came before"));
+        }
+        status => {
+            let reason = format!("the server answers {status}");
+            let pause = header(&response, RETRY_AFTER).and_then(|text| Some(Duration::from_secs(text.parse().ok()?)));
+            return Err(if may_pass(status) { Trouble::Passing { reason, pause } } else { Trouble::Final(reason) });
+        }
+    };
+    // Weak tags promise no equal bytes (RFC 9110, section 13.1.5).
+    let version = header(&response, ETAG).filter(|tag| !tag.starts_with("W/"));
+    partial.set_version(url, version.or(header(&response, LAST_MODIFIED))).map_err(Trouble::Store)?;
+    receive(response, total, partial, listener)
+}
+
+fn receive(
+    response: Response<Body>,
+    total: Option<u64>,
+    partial: &mut Partial,
+    listener: Listener,
+) -> Result<(), Trouble> {
+    let tell = |done| match listener(News::Bytes { done, total }) {
+        ControlFlow::Continue(()) => Ok(Instant::now()),
+        ControlFlow::Break(()) => Err(Trouble::Stopped),
+    };
+    let mut told = tell(partial.done)?;
+    let mut reader = response.into_body().into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = reader.read(&mut buffer).map_err(|error| {
+            let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
+            passing(format!("the connection broke after {}{total} bytes: {error}", partial.done))
+        })?;
+        if read == 0 {
             break;
         }
-        hasher.update(&buffer[..n]);
-        file.write_all(&buffer[..n]).map_err(Failed::Store)?;
-        done += n as u64;
-        progress(done, total);
+        partial.write(&buffer[..read]).map_err(Trouble::Store)?;
+        if told.elapsed() >= BEAT {
+            told = tell(partial.done)?;
+        }
     }
-    if let Some(total) = total.filter(|&total| total != done) {
-        return Err(Failed::Network(format!("the connection ended after {done} of {total} bytes")));
+    tell(partial.done)?;
+    match total {
+        Some(total) if total != partial.done => {
+            Err(passing(format!("the connection ended after {} of {total} bytes", partial.done)))
+        }
+        _ => Ok(()),
     }
-    let checksum = hasher.finish();
-    if accept(&checksum) {
-        file.as_file().sync_all().map_err(Failed::Store)?;
-        file.persist(target).map_err(|error| Failed::Store(error.error))?;
-    }
-    Ok(checksum)
 }
+
+fn passing(reason: impl Into<String>) -> Trouble {
+    Trouble::Passing { reason: reason.into(), pause: None }
+}
+
+/// Whether the same request may succeed later.
+fn may_pass(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// A host that is not known, or a wrong certificate, will be the same a minute later.
+fn judge(error: ureq::Error) -> Trouble {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
+        TimedOut, UnexpectedEof,
+    };
+    use ureq::Error::{ConnectionFailed, Io, Protocol, Timeout};
+    let may_pass = match &error {
+        Timeout(_) | ConnectionFailed | Protocol(_) => true,
+        Io(error) => matches!(
+            error.kind(),
+            BrokenPipe
+                | ConnectionAborted
+                | ConnectionRefused
+                | ConnectionReset
+                | HostUnreachable
+                | NetworkUnreachable
+                | TimedOut
+                | UnexpectedEof
+        ),
+        _ => false,
+    };
+    if may_pass { passing(error.to_string()) } else { Trouble::Final(error.to_string()) }
+}
+
+fn header(response: &Response<Body>, name: ureq::http::HeaderName) -> Option<&str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// The first byte, and the length of the whole where known, of `bytes 5-11/12`.
+fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
+    let (range, total) = header(response, CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,13 @@
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::ops::ControlFlow;
 
 use super::*;
 
 const TEXT: &str = "0 0 1\n0 1 1\n";
 
-fn quiet(_: u64, _: Option<u64>) {}
+fn quiet(_: News) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 fn sha256(text: &str) -> String {
     let mut hasher = checksum::Hasher::new(Algorithm::Sha256);
@@ -34,21 +33,9 @@ impl Lab {
 
     fn raw(&self, mirrors: &[&str]) -> RawFiles {
         let mirrors = mirrors.iter().map(|name| self.dir.path().join(name)).collect();
-        RawFiles::new(&self.dir.path().join("cache"), &self.dir.path().join("base"), mirrors)
+        let at = |name: &str| self.dir.path().join(name);
+        RawFiles::new(&at("cache"), &at("base"), Some(at("data")), mirrors)
     }
-}
-
-/// Answers one request on a loopback port with `body`, whose length it declares as `length`.
-fn serve(status: &'static str, body: &'static str, length: usize) -> (String, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/food/train.txt", listener.local_addr().unwrap());
-    let server = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
-    });
-    (url, server)
 }
 
 #[test]
@@ -103,37 +90,45 @@ fn what_is_nowhere_says_where_it_was_looked_for() {
 }
 
 #[test]
-fn a_download_is_verified_stored_and_not_repeated() {
+fn what_data_fetch_kept_is_found_by_its_url() {
     let lab = Lab::new();
-    let (url, server) = serve("200 OK", TEXT, TEXT.len());
-    let seen = AtomicU64::new(0);
-    let progress = |done, total| {
-        assert_eq!(total, Some(TEXT.len() as u64));
-        seen.store(done, Ordering::Relaxed);
-    };
-    let raw = lab.raw(&[]);
-    let first = raw.fetch(&url, Some(&sha256(TEXT)), &progress).unwrap();
-    server.join().unwrap();
-    assert_eq!(fs::read_to_string(&first).unwrap(), TEXT);
-    assert_eq!(seen.load(Ordering::Relaxed), TEXT.len() as u64);
-    // The server is gone.
-    assert_eq!(lab.raw(&[]).fetch(&url, Some(&sha256(TEXT)), &quiet).unwrap(), first);
+    let url = "https://example.invalid/food/train.txt";
+    let kept = lab.write("data/example.invalid/food/train.txt", TEXT);
+    let raw = lab.raw(&["mirror"]);
+    assert_eq!(raw.fetch(url, Some(&sha256(TEXT)), &quiet).unwrap(), kept);
+    let located = raw.locate(url, Some(&sha256(TEXT))).unwrap();
+    assert_eq!(located, Some(Found { location: Location::Data, path: kept.clone() }));
+
+    // Other bytes there do not count, but are told.
+    fs::write(&kept, "other").unwrap();
+    let mirrored = lab.write("mirror/copy", TEXT);
+    assert_eq!(raw.fetch(url, Some(&sha256(TEXT)), &quiet).unwrap(), mirrored);
 }
 
 #[test]
-fn a_failed_download_leaves_nothing_behind() {
+fn a_mirror_fills_the_data_directory_and_the_paths() {
     let lab = Lab::new();
-    let raw = lab.raw(&[]);
-    let fetch = |(url, server): (String, JoinHandle<()>)| {
-        let error = raw.fetch(&url, Some(&sha256(TEXT)), &quiet).unwrap_err();
-        server.join().unwrap();
-        error
-    };
-    let wrong = fetch(serve("200 OK", "wrong bytes", 11));
-    assert!(matches!(wrong, RawError::WrongDigest { found, .. } if found.to_string() == sha256("wrong bytes")));
-    let absent = fetch(serve("404 Not Found", "", 0)).to_string();
-    assert!(absent.contains("404"), "{absent}");
-    let cut = fetch(serve("200 OK", "0 0 1\n", TEXT.len()));
-    assert!(matches!(cut, RawError::NotFound { .. }), "{cut}");
-    assert_eq!(fs::read_dir(lab.dir.path().join("cache/raw")).unwrap().count(), 0);
+    lab.write("mirror/copy", TEXT);
+    let raw = lab.raw(&["mirror"]);
+    let keep = |source: &str, to: Option<&Path>| raw.keep(source, Some(&sha256(TEXT)), to, &quiet);
+    let url = "https://example.invalid/food/train.txt";
+    let target = lab.dir.path().join("data/example.invalid/food/train.txt");
+    assert_eq!(keep(url, None).unwrap(), (target.clone(), Origin::Taken));
+    assert_eq!(keep(url, None).unwrap(), (target.clone(), Origin::Present));
+    fs::remove_file(&target).unwrap();
+    fs::write(&target, "damaged").unwrap();
+    assert_eq!(keep(url, None).unwrap(), (target.clone(), Origin::Taken));
+    assert_eq!(fs::read_to_string(&target).unwrap(), TEXT);
+
+    let own = lab.dir.path().join("base/food/train.txt");
+    assert_eq!(keep("food/train.txt", None).unwrap(), (own.clone(), Origin::Taken));
+    let to = lab.dir.path().join("elsewhere");
+    assert_eq!(keep("../food/train.txt", Some(&to)).unwrap().0, to.join("food/train.txt"));
+    assert_eq!(raw.read(&own, Some(&sha256(TEXT))).unwrap().to_string(), sha256(TEXT));
+
+    // A file of the user's own is never replaced.
+    fs::remove_file(&own).unwrap();
+    fs::write(&own, "edited").unwrap();
+    assert!(matches!(keep("food/train.txt", None), Err(RawError::WrongDigest { at: Some(at), .. }) if at == own));
+    assert_eq!(fs::read_to_string(&own).unwrap(), "edited");
 }

@@ -53,6 +53,7 @@ fn job(dir: &Path, ports: &[&str], changes: Value) -> Job {
             .map(|port| Input { port: port.to_string(), labels: Vec::new(), artifacts: artifacts.clone() })
             .collect(),
         files: Vec::new(),
+        digests: Vec::new(),
         out_dir,
         scratch: dir.join("scratch"),
         threads: 2,

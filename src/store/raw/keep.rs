@@ -1,0 +1,100 @@
+//! Where downloads are kept for people: a name that a URL always has below a directory, and files put there from
+//! elsewhere. Knows nothing of networks.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use super::checksum::{Checksum, Hasher};
+
+/// Longer names are cut: file systems take 255 bytes, and `.part.tag` may follow.
+const NAME: usize = 200;
+
+/// The place of a source below a directory of data: host and path of a URL, the path itself of a path. Never leads
+/// out of the directory.
+pub(super) fn place_of(source: &str) -> PathBuf {
+    let Some((_, rest)) = source.split_once("://") else {
+        let normal = Path::new(source).components().filter(|part| matches!(part, Component::Normal(_)));
+        return normal.collect();
+    };
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    // A password is nothing to write into a path.
+    let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    let segments: Vec<&str> = path.split('/').filter(|segment| !matches!(*segment, "" | "." | "..")).collect();
+    let segments = if segments.is_empty() { vec!["index"] } else { segments };
+    std::iter::once(host.as_str()).chain(segments).map(name).collect()
+}
+
+/// A segment in characters that no file system minds.
+fn name(segment: &str) -> String {
+    let allowed = |char: char| char.is_ascii_alphanumeric() || "._-+=~,%@".contains(char);
+    let clean: String = segment.chars().map(|char| if allowed(char) { char } else { '_' }).collect();
+    if clean.len() <= NAME {
+        return clean;
+    }
+    let digest = blake3::hash(segment.as_bytes()).to_hex();
+    format!("{}-{}", &clean[..NAME - 17], &digest[..16])
+}
+
+/// Puts a file with the declared bytes to `target`, in one step: as a hard link, or a copy where that cannot be.
+/// Answers with the digest found, if it is another one; then nothing is kept.
+pub(super) fn put(from: &Path, target: &Path, declared: Checksum) -> io::Result<Option<Checksum>> {
+    let directory = target.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let new = tempfile::Builder::new().prefix(".taking-").tempdir_in(directory)?;
+    let path = new.path().join("file");
+    if fs::hard_link(from, &path).is_err() {
+        let (mut from, mut to) = (File::open(from)?, File::create_new(&path)?);
+        let mut hasher = Hasher::new(declared.algorithm);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = from.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            to.write_all(&buffer[..read])?;
+        }
+        let found = hasher.finish();
+        if found != declared {
+            return Ok(Some(found));
+        }
+        to.sync_all()?;
+    }
+    fs::rename(path, target)?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_always_has_the_same_place_below_its_directory() {
+        let cases = [
+            ("https://Example.org/food/train.txt", "example.org/food/train.txt"),
+            ("https://me:secret@example.org:8080/a/../b//c.csv?x=1#top", "example.org_8080/a/b/c.csv_x=1"),
+            ("http://example.org", "example.org/index"),
+            ("../food/./train.txt", "food/train.txt"),
+            ("/abs/train.txt", "abs/train.txt"),
+        ];
+        for (source, place) in cases {
+            assert_eq!(place_of(source), Path::new(place), "{source}");
+        }
+        let long = format!("https://example.org/{}", "x".repeat(5000));
+        assert_eq!(place_of(&long).file_name().unwrap().len(), NAME);
+        assert_ne!(place_of(&long), place_of(&format!("{long}x")));
+    }
+
+    #[test]
+    fn a_file_is_linked_to_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, target) = (dir.path().join("from"), dir.path().join("a/b/to"));
+        fs::write(&from, "bytes").unwrap();
+        let declared = format!("blake3:{}", blake3::hash(b"bytes").to_hex()).parse().unwrap();
+        assert_eq!(put(&from, &target, declared).unwrap(), None);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "bytes");
+        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+}
