@@ -28,12 +28,12 @@ pub struct Interactions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dedup {
-    /// The first row stays.
+    /// The earliest row stays; without times, or among equal ones, the first.
     #[default]
     First,
-    /// The last row stays, in its place.
+    /// The latest row stays, in its place; without times, or among equal ones, the last.
     Last,
-    /// The first row stays, with the sum of the weights.
+    /// As `first`, with the sum of the weights.
     Sum,
     /// All rows stay.
     None,
@@ -56,29 +56,6 @@ impl Interactions {
             time: self.time.as_ref().map(|time| rows.iter().map(|&row| time[row]).collect()),
             weight: self.weight.as_ref().map(|weight| rows.iter().map(|&row| weight[row]).collect()),
         }
-    }
-
-    /// Without repeated pairs, in the order of the rows; [`Self::len`] tells how many rows went.
-    pub fn dedup(&self, rule: Dedup) -> Self {
-        if rule == Dedup::None {
-            return self.clone();
-        }
-        // Equal pairs side by side, each group in row order.
-        let mut order: Vec<usize> = (0..self.len()).collect();
-        order.sort_unstable_by_key(|&row| (self.user[row], self.item[row], row));
-        let mut kept: Vec<(usize, f32)> = Vec::new();
-        for group in order.chunk_by(|&a, &b| (self.user[a], self.item[a]) == (self.user[b], self.item[b])) {
-            let row = if rule == Dedup::Last { group[group.len() - 1] } else { group[0] };
-            let sum = self.weight.as_ref().map_or(0.0, |weight| group.iter().map(|&row| f64::from(weight[row])).sum());
-            kept.push((row, sum as f32));
-        }
-        kept.sort_unstable_by_key(|&(row, _)| row);
-        let rows: Vec<usize> = kept.iter().map(|&(row, _)| row).collect();
-        let mut distinct = self.take(&rows);
-        if rule == Dedup::Sum && distinct.weight.is_some() {
-            distinct.weight = Some(kept.into_iter().map(|(_, sum)| sum).collect());
-        }
-        distinct
     }
 
     /// Arrow form: `user: u32, item: u32, time: i64?, weight: f32?` (all null where unknown).
@@ -178,16 +155,6 @@ mod tests {
             time: Some(vec![10, 20, 30, 40, 50]),
             weight: Some(vec![1.0, 2.0, 4.0, 8.0, 16.0]),
         }
-    }
-
-    #[test]
-    fn dedup_keeps_one_row_per_pair_in_row_order() {
-        let times = |rule| repeated().dedup(rule).time.unwrap();
-        assert_eq!(times(Dedup::First), [10, 20, 40]);
-        assert_eq!(times(Dedup::Last), [30, 40, 50]);
-        assert_eq!(repeated().dedup(Dedup::None), repeated());
-        let sum = repeated().dedup(Dedup::Sum);
-        assert_eq!((sum.time.unwrap(), sum.weight.unwrap()), (vec![10, 20, 40], vec![5.0, 18.0, 8.0]));
     }
 
     #[test]

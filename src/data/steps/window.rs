@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::DateTime;
 use rayon::prelude::*;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Lack, Parts, Rule};
+use crate::data::time::{LAST_SECOND, parse_iso};
 
 /// From when to when; at least one end is needed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,24 +26,6 @@ pub struct Window {
 /// (UTC unless it says otherwise).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);
-
-/// Seconds beyond this (the year 5138) are milliseconds by mistake.
-const LAST: i64 = 100_000_000_000;
-
-impl Moment {
-    fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-            return Some(Self(date.and_time(NaiveTime::MIN).and_utc().timestamp()));
-        }
-        if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
-            return Some(Self(moment.timestamp()));
-        }
-        let forms = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
-        let local = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())?;
-        Some(Self(local.and_utc().timestamp()))
-    }
-}
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,11 +54,13 @@ impl<'de> Deserialize<'de> for Moment {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Moment, E> {
-                Moment::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                let seconds =
+                    parse_iso(text.trim()).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))?;
+                Ok(Moment(seconds))
             }
 
             fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<Moment, E> {
-                if seconds.unsigned_abs() > LAST.unsigned_abs() {
+                if seconds.unsigned_abs() > LAST_SECOND.unsigned_abs() {
                     return Err(E::invalid_value(serde::de::Unexpected::Signed(seconds), &self));
                 }
                 Ok(Moment(seconds))

@@ -91,12 +91,18 @@ fn times_in_mixed_units_are_refused() {
 
 #[test]
 fn windows_line_ends_and_byte_order_marks_do_not_matter() {
+    // All but the digests of the raw files.
+    let data = |ran: &Ran| {
+        let mut bytes = ran.bytes();
+        bytes.remove("sources").unwrap();
+        bytes
+    };
     let plain = csv("user,item,rating,time\n1,2,1,1\n3,4,2,2\n", json!({})).unwrap();
     let windows = csv("\u{feff}user,item,rating,time\r\n1,2,1,1\r\n3,4,2,2\r\n", json!({})).unwrap();
-    assert_eq!(plain.bytes(), windows.bytes());
+    assert_eq!(data(&plain), data(&windows));
     let plain = one(b"0 1 2\n1 3\n", json!({ "format": "adjacency" })).unwrap();
     let windows = one("\u{feff}0 1 2\r\n1 3\r\n".as_bytes(), json!({ "format": "adjacency" })).unwrap();
-    assert_eq!(plain.bytes(), windows.bytes());
+    assert_eq!(data(&plain), data(&windows));
 }
 
 #[test]
