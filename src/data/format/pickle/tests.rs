@@ -178,3 +178,9 @@ fn a_pickle_that_multiplies_or_contains_itself_costs_no_more_than_its_bytes() {
     let deep = [b"}K\x01".to_vec(), vec![b']'; 100_000], vec![b'a'; 99_999], b"s.".to_vec()].concat();
     assert_eq!(pickle(&deep).unwrap().1.malformed_lines, 1);
 }
+
+#[test]
+fn a_pickle_of_more_than_64_mib_is_refused() {
+    let told = pickle(&vec![b'N'; (64 << 20) + 1]).unwrap_err();
+    assert_eq!(told, "a pickle of more than 64 MiB: save it as CSV or Parquet");
+}
