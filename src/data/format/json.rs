@@ -1,11 +1,12 @@
 //! JSON lines: one JSON object per line, with the columns of an interaction at named places in it.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::lines::{LineFormat, Lines};
 use super::{FormatError, Row, Scan, Sink, TableColumns, cut, weight};
@@ -31,55 +32,166 @@ impl JsonLines {
 
 impl LineFormat for JsonLines {
     fn line(&self, line: &str, emit: &mut dyn FnMut(Row<'_>)) -> Result<(), String> {
-        let object: Value = serde_json::from_str(line).map_err(|error| format!("no JSON object: {error}"))?;
         let TableColumns { user, item, time, weight: rating } = &self.columns;
-        let user = key(at(&object, user)?, "user")?;
-        let item = key(at(&object, item)?, "item")?;
-        let time = match time {
-            Some(time) => Some(
-                self.time_unit.parse(&scalar(at(&object, time)?).ok_or("the time is neither a number nor text")?)?,
-            ),
-            None => None,
-        };
-        let weight = match rating {
-            Some(rating) => Some(weight(&scalar(at(&object, rating)?).ok_or("the weight is no number")?)?),
-            None => None,
-        };
-        emit(Row { user: &user, item: &item, time, weight });
+        let paths = [Some(user), Some(item), time.as_ref(), rating.as_ref()];
+        let mut found = [const { Found::Missing }; 4];
+        let mut text = serde_json::Deserializer::from_str(line);
+        At { path: String::new(), paths, found: &mut found }
+            .deserialize(&mut text)
+            .and_then(|()| text.end())
+            .map_err(|error| format!("no JSON object: {error}"))?;
+        for (path, found) in paths.iter().zip(&found) {
+            if let (Some(path), Found::Missing) = (path, found) {
+                return Err(missing(line, path));
+            }
+        }
+        let [user, item, at, rating] = &found;
+        emit(Row {
+            user: user.key("user")?,
+            item: item.key("item")?,
+            time: match time {
+                Some(_) => Some(self.time_unit.parse(at.scalar().ok_or("the time is neither a number nor text")?)?),
+                None => None,
+            },
+            weight: match self.columns.weight {
+                Some(_) => Some(weight(rating.scalar().ok_or("the weight is no number")?)?),
+                None => None,
+            },
+        });
         Ok(())
     }
 }
 
-/// The value at a dotted path; a key that has dots itself goes first.
-fn at<'a>(object: &'a Value, path: &str) -> Result<&'a Value, String> {
-    let value = object.get(path).or_else(|| path.split('.').try_fold(object, |value, key| value.get(key)));
-    value.ok_or_else(|| match object.as_object() {
-        Some(object) => {
+/// The message for an object without a column.
+fn missing(line: &str, path: &str) -> String {
+    match serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line) {
+        Ok(object) => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
             format!("no `{path}`; the object has: {}", cut(&keys.join(", ")))
         }
-        None => "a JSON value that is no object".to_owned(),
-    })
-}
-
-/// Text or an integer of 64 bits, whose digits are kept.
-fn key<'a>(value: &'a Value, what: &str) -> Result<Cow<'a, str>, String> {
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            Err(format!("the {what} `{number}` is no integer of 64 bits; ids are such integers or text"))
-        }
-        value => match scalar(value) {
-            Some(key) if !key.is_empty() => Ok(key),
-            Some(_) | None if value.is_null() || value == "" => Err(format!("no {what}")),
-            _ => Err(format!("the {what} is neither text nor an integer")),
-        },
+        Err(_) => "a JSON value that is no object".to_owned(),
     }
 }
 
-fn scalar(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::String(text) => Some(text.trim().into()),
-        Value::Number(number) => Some(number.to_string().into()),
-        _ => None,
+/// What stands at a path.
+#[derive(Clone, Debug)]
+enum Found {
+    Missing,
+    Null,
+    Text(String),
+    Integer(String),
+    /// Also an integer beyond 64 bits, of which digits are lost.
+    Float(String),
+    Other,
+}
+
+impl Found {
+    /// Text or an integer of 64 bits, whose digits are kept.
+    fn key(&self, what: &str) -> Result<&str, String> {
+        match self {
+            Self::Text(text) if !text.is_empty() => Ok(text),
+            Self::Integer(digits) => Ok(digits),
+            Self::Missing | Self::Null | Self::Text(_) => Err(format!("no {what}")),
+            Self::Float(number) => {
+                Err(format!("the {what} `{number}` is no integer of 64 bits; ids are such integers or text"))
+            }
+            Self::Other => Err(format!("the {what} is neither text nor an integer")),
+        }
+    }
+
+    fn scalar(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Integer(text) | Self::Float(text) => Some(text),
+            Self::Missing | Self::Null | Self::Other => None,
+        }
+    }
+}
+
+/// Finds what stands at some paths, below the one where it is; whatever else there is is passed over and not held.
+struct At<'a, const N: usize> {
+    path: String,
+    paths: [Option<&'a String>; N],
+    found: &'a mut [Found; N],
+}
+
+impl<const N: usize> At<'_, N> {
+    fn record(self, value: Found) {
+        for (path, found) in self.paths.iter().zip(self.found) {
+            if path.is_some_and(|path| *path == self.path) {
+                *found = value.clone();
+            }
+        }
+    }
+
+    /// Whether a path leads to this one, or through it.
+    fn wants(&self, path: &str) -> bool {
+        let leads =
+            |wanted: &String| wanted.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.paths.iter().flatten().any(|wanted| leads(wanted))
+    }
+}
+
+impl<'de, const N: usize> DeserializeSeed<'de> for At<'_, N> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for At<'_, N> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.record(Found::Null);
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        self.record(Found::Other);
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
+        self.record(Found::Integer(number.to_string()));
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+        self.record(Found::Integer(number.to_string()));
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.record(Found::Float(number.to_string()));
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.record(Found::Text(text.trim().to_owned()));
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        self.record(Found::Other);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        while let Some(key) = object.next_key::<String>()? {
+            let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
+            if self.wants(&path) {
+                object.next_value_seed(At { path, paths: self.paths, found: &mut *self.found })?;
+            } else {
+                object.next_value::<IgnoredAny>()?;
+            }
+        }
+        self.record(Found::Other);
+        Ok(())
     }
 }
