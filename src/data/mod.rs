@@ -3,10 +3,12 @@
 
 pub mod format;
 pub mod graph;
+pub mod groups;
 pub mod ids;
 pub mod interactions;
 pub mod open;
 pub mod parts;
+pub mod popularity;
 pub mod steps;
 pub mod synthetic;
 pub mod time;

@@ -119,6 +119,7 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
         column_axes: layout.columns.clone(),
         header: header(&columns),
         improvement: improvement(layout, &rows, columns.len()),
+        ranked: true,
         has_sd: rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.sd_text.is_empty()),
         columns,
         rows,

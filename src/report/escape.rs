@@ -46,6 +46,23 @@ pub fn csv(text: &str) -> String {
     if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
+/// For text and attributes of XML, such as SVG.
+pub fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\u{FFFE}' | '\u{FFFF}' => {}
+            c if breaks_lines(c) => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// For a terminal: no control characters.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if breaks_lines(c) { ' ' } else { c }).collect()

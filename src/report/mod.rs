@@ -1,8 +1,10 @@
 //! Result tables: built once from plain scores and findings ([`build`]), then only spelled by templates
-//! ([`render`]). Knows nothing of how numbers were made, of files or of stages.
+//! ([`render`]); listings of plain values ([`list`]); figures ([`popularity`]). Knows nothing of how numbers were made, of files or of stages.
 
 mod build;
 mod escape;
+mod figure;
+mod listing;
 mod marks;
 mod render;
 mod table;
@@ -10,6 +12,8 @@ mod table;
 mod testing;
 
 pub use build::{Layout, Score, TableError, build};
+pub use figure::{Popularity, popularity};
+pub use listing::{Field, Listing, Value, list};
 pub use marks::{Finding, Marks};
 pub use render::{Format, TemplateError, render};
 pub use table::{Cell, Column, Improvement, Mark, Row, Span, Table};

@@ -26,6 +26,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     pub rows: Vec<Row>,
     pub improvement: Option<Improvement>,
+    /// Whether the best values of a column are told; the legend for it is then shown.
+    pub ranked: bool,
     /// Whether any cell has a standard deviation.
     pub has_sd: bool,
 }

@@ -3,28 +3,44 @@
 //!
 //! A scenario is one file with a parameter struct that implements [`Rule`], and one variant of [`Scenario`].
 
+mod audit;
+mod cross_domain;
+mod exposure;
 mod given;
-mod groups;
+mod k_fold;
+mod leave_one_out;
+mod mixed;
 mod order;
 mod per_user;
 mod popularity;
 mod random;
 mod split;
+mod tail;
 mod temporal;
+mod temporal_per_user;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Interactions;
-use groups::Groups;
+use crate::data::groups::{Groups, TooManyRows};
 use split::Pairs;
 
+pub use audit::{Audit, Breach, Check, Measure};
+pub use cross_domain::CrossDomain;
+pub use exposure::Exposure;
 pub use given::{Carve, Given};
+pub use k_fold::KFold;
+pub use leave_one_out::LeaveOneOut;
+pub use mixed::Mixed;
+pub use order::Order;
 pub use per_user::By;
 pub use popularity::Popularity;
 pub use random::Random;
 pub use split::{Found, Renamed, Split};
+pub use tail::Tail;
 pub use temporal::Temporal;
+pub use temporal_per_user::TemporalPerUser;
 
 /// How interactions are divided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,12 +48,26 @@ pub use temporal::Temporal;
 pub enum Scenario {
     /// The parts of the data are the split.
     Given(Given),
-    /// Independent and identically distributed: a random share of each user.
+    /// Independent and identically distributed: a random share of each user, or of all.
     Random(Random),
+    /// Independent and identically distributed, for cross-validation.
+    KFold(KFold),
     /// Popularity shift: a test set in which all items count alike.
     Popularity(Popularity),
+    /// Popularity shift: a test set of rare items.
+    Tail(Tail),
     /// Temporal shift: the latest interactions of all are the test set.
     Temporal(Temporal),
+    /// Temporal shift: the last interactions of each user are the test set.
+    TemporalPerUser(TemporalPerUser),
+    /// The last interaction of each user is the test set.
+    LeaveOneOut(LeaveOneOut),
+    /// Exposure shift: learned from a log, tested where exposure is full or uniform.
+    Exposure(Exposure),
+    /// Temporal and popularity shift at once.
+    Mixed(Mixed),
+    /// Recommendation in one domain with the help of another.
+    CrossDomain(CrossDomain),
 }
 
 /// What a scenario must provide.
@@ -97,9 +127,27 @@ impl Role {
 pub struct Assigned {
     /// The role of each row.
     pub roles: Vec<Role>,
-    /// For data of several domains: which part stands for the domain of each item. Training rows are then sequences, in
-    /// which pairs may occur again.
-    pub domains: Option<Vec<u32>>,
+    /// For data of two domains: that of each item, where known. Training rows are then sequences, in which pairs may occur
+    /// again.
+    pub domains: Option<Vec<Option<Domain>>>,
+}
+
+/// One of two domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Where is recommended.
+    Target,
+    /// What helps.
+    Source,
+}
+
+impl Domain {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Source => "source",
+        }
+    }
 }
 
 impl From<Vec<Role>> for Assigned {
@@ -124,12 +172,26 @@ pub struct Log<'a> {
 pub enum ShiftError {
     #[error("there is no part `{part}` in the data; there are: {}", names.join(", "))]
     NoPart { part: String, names: Vec<String> },
-    #[error("a temporal split needs the times of interactions, and these have none")]
+    #[error(
+        "this scenario needs the times of interactions, and not all of these have one: name the column of times where the \
+         data are read"
+    )]
     NoTimes,
+    #[error(
+        "this scenario needs the order of each user's interactions, and not all of these have a time: name the column of \
+         times where the data are read, or say `order: rows` if their rows are in order"
+    )]
+    NoOrder,
     #[error("nothing is left to train on")]
     NothingToTrainOn,
-    #[error("{rows} interactions are more than a split can take (2^32 - 1)")]
-    TooManyRows { rows: usize },
+    #[error(
+        "the parts of the two domains share items: where the data are read, give the items of two domains different keys"
+    )]
+    SharedItems,
+    #[error("some items of the part `mixed` are neither in the part of the target nor in that of the source")]
+    NoDomain,
+    #[error(transparent)]
+    TooManyRows(#[from] TooManyRows),
 }
 
 impl Scenario {
@@ -137,8 +199,15 @@ impl Scenario {
         match self {
             Self::Given(given) => given,
             Self::Random(random) => random,
+            Self::KFold(fold) => fold,
             Self::Popularity(popularity) => popularity,
+            Self::Tail(tail) => tail,
             Self::Temporal(temporal) => temporal,
+            Self::TemporalPerUser(temporal) => temporal,
+            Self::LeaveOneOut(leave_one_out) => leave_one_out,
+            Self::Exposure(exposure) => exposure,
+            Self::Mixed(mixed) => mixed,
+            Self::CrossDomain(cross_domain) => cross_domain,
         }
     }
 
@@ -161,10 +230,7 @@ impl<'a> Log<'a> {
     /// # Errors
     /// There are too many rows for indices of 4 bytes.
     pub fn new(rows: &'a Interactions, part: &'a [u32], names: &'a [String]) -> Result<Self, ShiftError> {
-        if rows.len() >= u32::MAX as usize {
-            return Err(ShiftError::TooManyRows { rows: rows.len() });
-        }
-        Ok(Self { rows, part, names, by_user: Groups::new(&rows.user, |_| true) })
+        Ok(Self { rows, part, names, by_user: Groups::new(&rows.user, |_| true)? })
     }
 
     /// The first row of each user-item pair for train, the others unused: what recipes that divide a whole log start from.

@@ -1,9 +1,65 @@
-//! The earliest rows of a log without sorting it: the time of the last one by radix selection, ties by row. Needs no
-//! memory per row.
+//! Rows in the order of time: the earliest of a log, found without sorting it, and the sequence of each user.
 
-use super::Role;
+use std::ops::Range;
 
-/// Accepts the earliest training rows: earlier times first, and of equal times earlier rows.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Log, Role, ShiftError};
+
+/// What says which of a user's interactions came first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Their times; of equal times, the order of the rows.
+    #[default]
+    Time,
+    /// The order of the rows.
+    Rows,
+}
+
+impl Order {
+    /// Shows the training rows of each user in order to `cut`, which may rearrange them, and gives those at the places that
+    /// it answers another role.
+    ///
+    /// # Errors
+    /// The log has no times.
+    pub fn each_user(
+        self,
+        log: &Log,
+        roles: &mut [Role],
+        cut: impl Fn(usize, &mut [u32]) -> Vec<(Role, Range<usize>)> + Sync,
+    ) -> Result<(), ShiftError> {
+        let time = match self {
+            Self::Time => Some(log.rows.time.as_deref().ok_or(ShiftError::NoOrder)?),
+            Self::Rows => None,
+        };
+        let moved = log.by_user.in_parallel(|users| {
+            let mut moved: [Vec<u32>; Role::COUNT] = Default::default();
+            let mut own = Vec::new();
+            for user in users {
+                own.clear();
+                own.extend(log.by_user.of(user).iter().filter(|&&row| roles[row as usize] == Role::Train));
+                if let Some(time) = time {
+                    own.sort_by_key(|&row: &u32| time[row as usize]);
+                }
+                for (role, places) in cut(user, &mut own) {
+                    moved[role.index()].extend_from_slice(&own[places]);
+                }
+            }
+            moved
+        });
+        for moved in moved {
+            for (role, rows) in [Role::Unused].into_iter().chain(Role::USED).zip(moved) {
+                rows.into_iter().for_each(|row| roles[row as usize] = role);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Accepts the earliest training rows: earlier times first, and of equal times earlier rows. The time of the last one
+/// comes from radix selection, which needs no memory per row.
 pub struct Earliest {
     /// The time of the last row.
     last: i64,

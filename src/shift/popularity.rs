@@ -6,9 +6,9 @@ use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::groups::Groups;
 use super::per_user::{By, hold_out};
 use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
+use crate::data::groups::{Groups, TooManyRows};
 use crate::rng;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +33,7 @@ impl Rule for Popularity {
     fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
         let mut roles = log.distinct();
         let n = roles.iter().filter(|&&role| role == Role::Train).count();
-        let drawn = draw_item_uniformly(log, |row| roles[row] == Role::Train, floor_share(n, self.ood), seed);
+        let drawn = draw_item_uniformly(log, |row| roles[row] == Role::Train, floor_share(n, self.ood), seed)?;
         drawn.into_iter().for_each(|row| roles[row as usize] = Role::Ood);
         hold_out(log, &mut roles, By::User, self.valid, self.iid, seed);
         Ok(roles.into())
@@ -42,10 +42,16 @@ impl Rule for Popularity {
 
 /// Draws `n` of the rows that `from` accepts, at most as many as there are: each time an item uniformly, then one of its
 /// rows.
-pub fn draw_item_uniformly(log: &Log, from: impl Fn(usize) -> bool, n: usize, seed: u64) -> Vec<u32> {
-    let mut by_item = Groups::new(&log.rows.item, from);
+pub fn draw_item_uniformly(
+    log: &Log,
+    from: impl Fn(usize) -> bool,
+    n: usize,
+    seed: u64,
+) -> Result<Vec<u32>, TooManyRows> {
+    let mut by_item = Groups::new(&log.rows.item, from)?;
     // What is left of each item that has rows.
-    let mut left: Vec<_> = (0..by_item.len()).map(|item| by_item.range(item)).filter(|rows| !rows.is_empty()).collect();
+    let mut left: Vec<_> =
+        (0..by_item.n_ids()).map(|item| by_item.range(item)).filter(|rows| !rows.is_empty()).collect();
     let n = n.min(by_item.n_rows());
     let rows = by_item.rows_mut();
     let mut rng = rng::stream(seed, "split popularity", 0);
@@ -61,5 +67,5 @@ pub fn draw_item_uniformly(log: &Log, from: impl Fn(usize) -> bool, n: usize, se
             left.swap_remove(item);
         }
     }
-    drawn
+    Ok(drawn)
 }

@@ -4,7 +4,8 @@
 
 use std::ops::{AddAssign, Range};
 
-use super::{Assigned, Log, Role, ShiftError, size};
+use super::audit::EXAMPLES;
+use super::{Assigned, Domain, Log, Role, ShiftError, size};
 use crate::data::Interactions;
 
 /// A finished split of a log. Its ids are dense by first appearance in train; each of them occurs there.
@@ -14,8 +15,8 @@ pub struct Split {
     pub roles: Vec<Role>,
     pub users: Renamed,
     pub items: Renamed,
-    /// Where there are several domains: which part of the log stands for that of each item.
-    pub domains: Option<Vec<u32>>,
+    /// By new id, where there are two domains: that of each item.
+    pub domains: Option<Vec<Option<Domain>>>,
     /// What was found before rows were dropped.
     pub found: Found,
     /// What was counted on the way, by name.
@@ -48,6 +49,16 @@ pub struct Found {
     pub shared: [[usize; Role::COUNT]; Role::COUNT],
     /// The same, of pairs that are kept.
     pub shared_and_kept: [[usize; Role::COUNT]; Role::COUNT],
+    pub(super) examples: Examples,
+}
+
+/// The first rows, by user, of what was found in each role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Examples {
+    pub repeated: [Vec<u32>; Role::COUNT],
+    pub unseen: [Vec<u32>; Role::COUNT],
+    /// Rows whose pair another role has.
+    pub shared: [Vec<u32>; Role::COUNT],
 }
 
 impl Split {
@@ -61,7 +72,7 @@ impl Split {
         dropped.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
         let users = Renamed::new(&log.rows.user, &roles);
         let items = Renamed::new(&log.rows.item, &roles);
-        let domain = |domains: Vec<u32>| items.old_id.iter().map(|&item| domains[item as usize]).collect();
+        let domain = |domains: Vec<Option<Domain>>| items.old_id.iter().map(|&item| domains[item as usize]).collect();
         let domains = assigned.domains.map(domain);
         let counts = counts(&found, [&users, &items], &marks);
         Ok(Self { roles, users, items, domains, found, counts })
@@ -108,6 +119,18 @@ impl AddAssign for Found {
         add(&mut self.unseen_items, other.unseen_items);
         self.shared.iter_mut().zip(other.shared).for_each(|(own, other)| add(own, other));
         self.shared_and_kept.iter_mut().zip(other.shared_and_kept).for_each(|(own, other)| add(own, other));
+        let more = |own: &mut [Vec<u32>; Role::COUNT], other: [Vec<u32>; Role::COUNT]| {
+            own.iter_mut().zip(other).for_each(|(own, other)| other.into_iter().for_each(|row| example(own, row)));
+        };
+        more(&mut self.examples.repeated, other.examples.repeated);
+        more(&mut self.examples.unseen, other.examples.unseen);
+        more(&mut self.examples.shared, other.examples.shared);
+    }
+}
+
+fn example(examples: &mut Vec<u32>, row: u32) {
+    if examples.len() < EXAMPLES && !examples.contains(&row) {
+        examples.push(row);
     }
 }
 
@@ -152,6 +175,7 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
             for (row, item) in own().filter(|&(row, _)| roles[row as usize] == Role::Train) {
                 if pairs.add(item, Role::Train) & Role::Train.bit() != 0 && once {
                     found.repeated[Role::Train.index()] += 1;
+                    example(&mut found.examples.repeated[Role::Train.index()], row);
                     dropped.push(row);
                 }
             }
@@ -164,16 +188,22 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
                 let before = pairs.add(item, role);
                 if before & role.bit() != 0 {
                     found.repeated[role.index()] += 1;
+                    example(&mut found.examples.repeated[role.index()], row);
                     dropped.push(row);
                     continue;
                 }
                 let seen = user_seen && of_item.has(item, Role::Train);
                 let kept = seen && before & Role::Train.bit() == 0;
-                found.unseen[role.index()] += usize::from(!seen);
+                if !seen {
+                    found.unseen[role.index()] += 1;
+                    example(&mut found.examples.unseen[role.index()], row);
+                }
                 if !kept {
                     dropped.push(row);
                 }
                 for other in Role::USED.into_iter().filter(|other| before & other.bit() != 0) {
+                    example(&mut found.examples.shared[role.index()], row);
+                    example(&mut found.examples.shared[other.index()], row);
                     for (a, b) in [(role, other), (other, role)] {
                         found.shared[a.index()][b.index()] += 1;
                         found.shared_and_kept[a.index()][b.index()] += usize::from(kept);

@@ -25,7 +25,7 @@ pub struct Temporal {
     pub iid: f64,
 }
 
-fn three_fifths() -> f64 {
+pub(super) fn three_fifths() -> f64 {
     0.6
 }
 

@@ -69,11 +69,23 @@ fn every_scenario_gives_disjoint_parts_with_train_ids_and_repeats_exactly() {
     for value in [
         json!({ "given": { "train": "a", "ood": "b", "carve": { "valid": 0.1, "iid": 0.2 } } }),
         json!({ "random": {} }),
+        json!({ "random": { "by": "global" } }),
+        json!({ "k_fold": { "fold": 2 } }),
+        json!({ "k_fold": { "k": 3, "fold": 3, "by": "global" } }),
         json!({ "popularity": {} }),
+        json!({ "tail": {} }),
         json!({ "temporal": {} }),
+        json!({ "temporal_per_user": {} }),
+        json!({ "leave_one_out": {} }),
+        json!({ "exposure": { "log": ["a"], "exposed": ["b"] } }),
+        json!({ "mixed": {} }),
     ] {
-        let split = split(&rows, &part, &names, value.clone()).unwrap();
-        assert_eq!(split, super::tests::split(&rows, &part, &names, value.clone()).unwrap());
+        let on_threads = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| split(&rows, &part, &names, value.clone()).unwrap())
+        };
+        let split = on_threads(1);
+        assert_eq!(split, on_threads(3), "{value}");
 
         let mut seen = HashSet::new();
         for part in [&split.train, &split.valid, &split.iid] {
@@ -176,12 +188,148 @@ fn the_temporal_test_is_later_than_everything_else() {
 }
 
 #[test]
+fn the_test_of_each_user_is_last_in_time() {
+    let (rows, part, names) = log_of(200, 300, 6000);
+    let split = split(&rows, &part, &names, json!({ "temporal_per_user": {} })).unwrap();
+    let last = |part: &Interactions| -> std::collections::HashMap<u32, i64> {
+        let mut last = std::collections::HashMap::new();
+        for (&user, &time) in part.user.iter().zip(part.time.as_deref().unwrap()) {
+            let own = last.entry(user).or_insert(time);
+            *own = time.max(*own);
+        }
+        last
+    };
+    let before = [&split.train, &split.valid, &split.iid].map(last);
+    for (user, &time) in split.ood.user.iter().zip(split.ood.time.as_deref().unwrap()) {
+        assert!(before.iter().all(|last| last.get(user).is_none_or(|&last| last <= time)));
+    }
+    let audit = super::Audit::new(&Log::new(&rows, &part, &names).unwrap(), &split);
+    assert_eq!(audit.value(Role::Ood, "time_travel"), Some(0.0));
+    assert!(audit.value(Role::Iid, "time_travel").unwrap() > 0.5, "shuffled with train");
+    assert!(audit.value(Role::Ood, "time_travel_global").unwrap() > 0.5, "other users go on");
+    assert_eq!(audit.breaches(&[Check::TimeTravel]).count(), 0);
+    assert_eq!(audit.breaches(&[Check::TimeTravelGlobal]).next().unwrap().rows.len(), 3);
+}
+
+#[test]
+fn the_last_interaction_is_left_out_and_short_histories_are_kept() {
+    let rows = Interactions {
+        time: Some(vec![9, 5, 7, 1, 2, 3, 4, 4]),
+        ..by_pairs(&[0, 0, 0, 1, 1, 2, 2, 2], &[0, 1, 2, 1, 2, 0, 1, 2])
+    };
+    let (part, names) = (vec![0; 8], ["log".to_owned()]);
+    let log = Log::new(&rows, &part, &names).unwrap();
+    let roles = |order| LeaveOneOut { order }.assign(&log, 0).unwrap().roles;
+    use Role::{Iid, Train, Valid};
+    // Of equal times, the later row is the last.
+    assert_eq!(roles(Order::Time), [Iid, Train, Valid, Train, Train, Train, Valid, Iid]);
+    assert_eq!(roles(Order::Rows), [Train, Valid, Iid, Train, Train, Train, Valid, Iid]);
+}
+
+#[test]
+fn folds_test_each_interaction_once() {
+    let (rows, part, names) = log_of(100, 200, 3000);
+    let log = Log::new(&rows, &part, &names).unwrap();
+    for by in ["user", "global"] {
+        let mut tested = vec![0; rows.len()];
+        for fold in 1..=4 {
+            let rule: KFold = serde_json::from_value(json!({ "k": 4, "fold": fold, "by": by })).unwrap();
+            let roles = rule.assign(&log, 3).unwrap().roles;
+            let own: Vec<usize> = (0..rows.len()).filter(|&row| roles[row] == Role::Iid).collect();
+            let share = own.len() as f64 / log.distinct().iter().filter(|&&role| role == Role::Train).count() as f64;
+            assert!((share - 0.25).abs() < 0.02, "fold {fold} has {share}");
+            own.into_iter().for_each(|row| tested[row] += 1);
+        }
+        let distinct = log.distinct();
+        assert!(tested.iter().zip(&distinct).all(|(&tested, &role)| tested == usize::from(role == Role::Train)));
+    }
+}
+
+#[test]
+fn the_tail_is_tested_and_the_rest_divided_over_all() {
+    let (rows, part, names) = log_of(500, 300, 20_000);
+    let log = Log::new(&rows, &part, &names).unwrap();
+    let rule: Tail = serde_json::from_value(json!({ "max_count": 50 })).unwrap();
+    let roles = rule.assign(&log, 3).unwrap().roles;
+    let mut counts = [0; 300];
+    let first = log.distinct();
+    let distinct: Vec<usize> = (0..rows.len()).filter(|&row| first[row] == Role::Train).collect();
+    distinct.iter().for_each(|&row| counts[rows.item[row] as usize] += 1);
+    let tail = distinct.iter().filter(|&&row| counts[rows.item[row] as usize] <= 50).count();
+    let n = |role| roles.iter().filter(|&&own| own == role).count();
+    assert!((0..rows.len()).all(|row| roles[row] != Role::Ood || counts[rows.item[row] as usize] <= 50));
+    let rest = distinct.len() - tail / 5;
+    assert_eq!((n(Role::Ood), n(Role::Train)), (tail / 5, rest * 5 / 8));
+    assert_eq!(n(Role::Valid), rest * 3 / 4 - rest * 5 / 8);
+}
+
+#[test]
+fn the_mixed_test_is_late_and_less_skewed() {
+    let (rows, part, names) = log_of(500, 300, 20_000);
+    let of = |value| split(&rows, &part, &names, value).unwrap();
+    let (mixed, temporal) = (of(json!({ "mixed": {} })), of(json!({ "temporal": {} })));
+    assert_eq!(mixed.train, temporal.train);
+    assert_eq!(mixed.count("ood.rows_before").unwrap(), temporal.count("ood.rows_before").unwrap() / 2);
+    assert!(gini(&mixed.ood.item) < 0.8 * gini(&temporal.ood.item));
+    let earliest = |part: &Interactions| part.time.as_ref().unwrap().iter().min().copied();
+    assert!(earliest(&mixed.ood) >= earliest(&temporal.ood));
+}
+
+/// Toys are items 0 to 3, games 4 to 7; the common order stands in the part `both`.
+fn two_domains(user: &[u32], item: &[u32]) -> (Interactions, Vec<u32>, Vec<String>) {
+    let mut rows = by_pairs(&[9; 8], &[0, 1, 2, 3, 4, 5, 6, 7]);
+    rows.user.extend(user);
+    rows.item.extend(item);
+    let part = [vec![0; 4], vec![1; 4], vec![2; user.len()]].concat();
+    (rows, part, ["toy", "game", "both"].map(str::to_owned).to_vec())
+}
+
+#[test]
+fn across_domains_the_target_is_left_out_and_the_source_ends_with_the_test() {
+    // User 0: target 0 1 0 2 3, source in between and after; user 1 has too short a target history; user 2 no source.
+    let user = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2];
+    let item = [4, 0, 1, 5, 0, 2, 6, 3, 7, 0, 4, 1, 2, 0, 1, 2, 3];
+    let (rows, part, names) = two_domains(&user, &item);
+    let cross = json!({ "target": "toy", "source": "game", "mixed": "both", "order": "rows" });
+    let split = split(&rows, &part, &names, json!({ "cross_domain": cross })).unwrap();
+    let old = |part: &Interactions| part.item.iter().map(|&item| split.items.old_id[item as usize]).collect::<Vec<_>>();
+    // A sequence keeps what occurs again.
+    assert_eq!((old(&split.train), split.users.old_id.clone()), (vec![4, 0, 1, 5, 0, 6], vec![0]));
+    use Domain::{Source, Target};
+    assert_eq!(split.domains, Some([Source, Target, Target, Source, Source].map(Some).to_vec()));
+    // What is in one domain's part tells of the other's, too.
+    for one in [json!({ "target": "toy" }), json!({ "source": "game" })] {
+        let mut cross = one;
+        cross["mixed"] = json!("both");
+        cross["order"] = json!("rows");
+        assert_eq!(super::tests::split(&rows, &part, &names, json!({ "cross_domain": cross })).unwrap(), split);
+    }
+    assert_eq!((split.count("valid.rows_before"), split.count("iid.rows_before")), (Some(1), Some(1)));
+}
+
+#[test]
+fn domains_that_share_items_are_refused() {
+    let (mut rows, part, names) = two_domains(&[0, 0], &[0, 4]);
+    let cross = json!({ "cross_domain": { "target": "toy", "source": "game", "mixed": "both", "order": "rows" } });
+    rows.item[4] = 0;
+    let error = split(&rows, &part, &names, cross.clone()).unwrap_err().to_string();
+    assert!(error.starts_with("the parts of the two domains share items"), "{error}");
+    let (mut rows, part, names) = two_domains(&[0, 0], &[0, 8]);
+    rows.item[4] = 4;
+    let error = split(&rows, &part, &names, cross).unwrap_err().to_string();
+    assert!(error.contains("some items of the part `mixed`"), "{error}");
+}
+
+#[test]
 fn what_the_data_lack_is_said() {
     let rows = by_pairs(&[0], &[0]);
     let (part, names) = (vec![0], vec!["log".to_owned(), "other".to_owned()]);
     let error = |value| split(&rows, &part, &names, value).unwrap_err().to_string();
     assert_eq!(error(json!({ "given": { "train": "x" } })), "there is no part `x` in the data; there are: log, other");
     assert!(error(json!({ "temporal": {} })).contains("needs the times"));
+    assert!(error(json!({ "mixed": {} })).contains("name the column of times"));
+    assert!(error(json!({ "leave_one_out": {} })).contains("say `order: rows`"));
+    assert!(error(json!({ "exposure": { "log": ["log"], "exposed": ["x"] } })).contains("no part `x`"));
     assert_eq!(error(json!({ "given": { "train": "other" } })), "nothing is left to train on");
 }
 
@@ -192,6 +340,11 @@ fn mistakes_in_parameters_are_found() {
     assert!(mistake(json!({ "random": { "valid": 0.5, "iid": 0.5 } })).contains("leave none to train on"));
     assert!(mistake(json!({ "popularity": { "ood": -0.1 } })).contains("`ood` is a share"));
     assert!(mistake(json!({ "temporal": { "early": 0.9, "ood": 0.2 } })).contains("`early` and `ood`"));
+    assert!(mistake(json!({ "mixed": { "late": 0.9 } })).contains("`early` and `late`"));
+    assert!(mistake(json!({ "k_fold": { "fold": 6 } })).contains("`fold` is one of 1 to 5, not 6"));
+    assert!(mistake(json!({ "exposure": { "log": ["a"], "exposed": ["a"] } })).contains("both `log` and `exposed`"));
+    let rows = json!({ "target": "a", "source": "b", "order": "rows" });
+    assert!(mistake(json!({ "cross_domain": rows })).contains("needs `mixed`"));
     let twice = json!({ "given": { "train": "a", "ood": "a" } });
     assert!(mistake(twice).contains("cannot be both `train` and `ood`"));
     let carved = json!({ "given": { "train": "a", "valid": "b", "carve": { "valid": 0.1 } } });

@@ -1,8 +1,10 @@
 //! Stage kinds: one file each, parameters and glue; no mathematics.
 
+mod audit;
 mod columns;
 mod compare;
 mod concat;
+mod describe;
 mod evaluate;
 mod ingest;
 mod literal;
@@ -32,6 +34,7 @@ pub fn registry() -> Registry {
         Kind::of::<evaluate::Evaluate>(Runner::InProcess(evaluate::run)),
         Kind::of::<compare::Compare>(Runner::InProcess(compare::run)),
         Kind::of::<report::Report>(Runner::InProcess(report::run)),
+        Kind::of::<describe::Describe>(Runner::InProcess(describe::run)),
         Kind::of::<literal::Literal>(Runner::InProcess(literal::run)),
         Kind::of::<concat::Concat>(Runner::InProcess(concat::run)),
     ])

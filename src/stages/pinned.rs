@@ -9,20 +9,21 @@ use arrow::array::{ArrayRef, Float32Array, RecordBatch, UInt32Array};
 use serde_json::json;
 
 use super::testing::{Bench, Ran, artifacts_in, input, run_kind};
-use super::{compare, concat, evaluate, ingest, literal, registry, report, split, synthetic};
+use super::{compare, concat, describe, evaluate, ingest, literal, registry, report, split, synthetic};
 use crate::digest::Digest;
 use crate::engine::stage::Input;
 use crate::spec::KindTable;
 
 /// Kind, version, digest of its outputs below. If results are meant to change, bump the version of the kind, say so in
 /// the CHANGELOG, and renew the digest with the one that the failing test shows.
-const PINNED: [(&str, u32, &str); 8] = [
+const PINNED: [(&str, u32, &str); 9] = [
     ("ingest", 2, "2321eb4f88ee"),
     ("synthetic", 2, "1c063f6229ef"),
-    ("split", 2, "7b9c023caa90"),
+    ("split", 3, "c78ad611888d"),
     ("evaluate", 2, "770531767e97"),
     ("compare", 2, "e6001c175e71"),
     ("report", 2, "00ea4fc63996"),
+    ("describe", 1, "65bdeb77a590"),
     ("literal", 2, "e5616b9939d3"),
     ("concat", 2, "69a114177b4a"),
 ];
@@ -93,6 +94,10 @@ fn outputs_change_only_with_the_version() {
     let tests = bench.run::<compare::Compare>(compare::run, tests, scores.clone(), Vec::new(), "tests").unwrap();
     let table = json!({ "over": "seed", "metrics": ["recall@10", "map@5"], "ours": ["b"] });
     let table = bench.run::<report::Report>(report::run, table, scores.clone(), Vec::new(), "table").unwrap();
+    let described =
+        [input("data", &[], &pairs(&ingested.artifacts())), input("splits", &[], &pairs(&split.artifacts()))];
+    let described =
+        bench.run::<describe::Describe>(describe::run, json!({}), described.into(), Vec::new(), "described").unwrap();
     let rows = json!({ "rows": [{ "name": "x", "value": 1.5 }, { "name": "y", "value": 2 }] });
     let rows = run_kind::<literal::Literal>(literal::run, rows, Vec::new(), &[]).unwrap();
     let tables = [("seed=1", &rows), ("seed=2", &rows)];
@@ -106,6 +111,7 @@ fn outputs_change_only_with_the_version() {
         ("evaluate", scores[0].artifacts.clone()),
         ("compare", artifacts_in(&tests)),
         ("report", artifacts_in(&table)),
+        ("describe", artifacts_in(&described)),
         ("literal", rows.artifacts()),
         ("concat", artifacts_in(&both)),
     ];

@@ -124,7 +124,7 @@ fn default_digits() -> usize {
     4
 }
 
-fn default_formats() -> Vec<Format> {
+pub fn default_formats() -> Vec<Format> {
     Format::ALL.to_vec()
 }
 
@@ -156,7 +156,7 @@ const CELLS: &[Column] = &[
 ];
 
 /// Columns of rendered files.
-const FILES: &[Column] = &[
+pub const FILES: &[Column] = &[
     Column { name: "name", dtype: "utf8", doc: "Name of the file." },
     Column { name: "text", dtype: "utf8", doc: "What it holds." },
 ];

@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::audit;
 use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS, pieces, read_parts, write_batches};
 use crate::data::ids::{keys_from_batch, keys_to_batch};
 use crate::data::parts::counts_to_batch;
 use crate::data::{Interactions, Parts};
 use crate::engine::stage::{Context, Resources, Stage, StageError, parse};
-use crate::shift::{Log, Role, Scenario, ShiftError};
+use crate::shift::{Audit, Log, Role, Scenario, ShiftError};
 use crate::spec::{Arity, Form, Output, ParamError, Port};
 use crate::store::parquet;
 
@@ -27,13 +28,16 @@ pub struct Params {
     /// Decides what random shares consist of.
     #[serde(default)]
     pub seed: u64,
+    /// What is made of the measures of the artifact `audit`.
+    #[serde(default)]
+    pub audit: audit::Params,
 }
 
 impl Stage for Split {
     type Params = Params;
 
     const KIND: &'static str = "split";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Divides interactions into train, validation, a test in distribution (`iid`) and one out \
                                of it (`ood`).";
     const PORTS: &'static [Port] = &[Port {
@@ -49,6 +53,8 @@ impl Stage for Split {
         Output { name: "users", doc: "Ids of users, by first appearance in train.", form: Form::Table(KEYS) },
         Output { name: "items", doc: "Ids of items, by first appearance in train.", form: Form::Table(KEYS) },
         Output { name: "summary", doc: "Counts of rows kept and dropped.", form: Form::Table(COUNTS) },
+        Output { name: "audit", doc: "Leaks, gaps and shift, measured.", form: Form::Table(audit::MEASURES) },
+        Output { name: "catalogue", doc: "What is known of each item.", form: Form::Table(audit::CATALOGUE) },
     ];
 
     fn check(params: &Params) -> Result<(), ParamError> {
@@ -82,6 +88,10 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     }
 
     let metadata = super::made_by::<Split>();
+    let audited = Audit::new(&log, &split);
+    parquet::write(&context.output("audit"), &audit::measures(&audited)?, &metadata)?;
+    parquet::write(&context.output("catalogue"), &audit::catalogue(&audited, &split)?, &metadata)?;
+    audit::enforce(&params.audit, &audited, &log, data)?;
     for (port, ids) in [("users", &split.users.old_id), ("items", &split.items.old_id)] {
         let before = parquet::read(data.artifact(port)?)?;
         let keys = renamed(keys_from_batch(&before)?, ids)

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::groups::Groups;
 use super::{Dedup, Lack, Parts, Rule};
+use crate::data::groups::Groups;
 
 /// Users that one task takes at least.
 const USERS: usize = 64;
@@ -31,11 +31,11 @@ impl Rule for Dedup {
         if *self == Self::Sum && rows.weight.is_none() {
             return Err(Lack::Weights);
         }
-        let users = Groups::new(&rows.user)?;
+        let users = Groups::new(&rows.user, |_| true)?;
         let keep: Vec<AtomicBool> = rows.user.par_iter().map(|_| AtomicBool::new(true)).collect();
         let moment = |row: u32| rows.time.as_ref().map_or(0, |time| time[row as usize]);
         let weigh = |row: u32| rows.weight.as_ref().map_or(0.0, |weight| f64::from(weight[row as usize]));
-        let sums: Vec<(u32, f32)> = (0..users.len())
+        let sums: Vec<(u32, f32)> = (0..users.n_ids())
             .into_par_iter()
             .with_min_len(USERS)
             .map_init(Vec::new, |pairs: &mut Vec<(u32, u32, u32)>, user| {

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::groups::Groups;
 use super::{Lack, Parts, Rule};
+use crate::data::groups::Groups;
 
 /// How many rows a user and an item need. Rows are counted, over the parts together: repeated pairs count as often
 /// as they occur, unless `dedup` stands before.
@@ -52,7 +52,8 @@ impl Rule for KCore {
             parts.names.iter().map(|name| self.parts.is_empty() || self.parts.contains(name)).collect();
         let counts = |&part: &u32| counted[part as usize];
         let mut alive: Vec<bool> = parts.part.par_iter().map(counts).collect();
-        let (users, items) = rayon::join(|| Groups::new(&parts.rows.user), || Groups::new(&parts.rows.item));
+        let (users, items) =
+            rayon::join(|| Groups::new(&parts.rows.user, |_| true), || Groups::new(&parts.rows.item, |_| true));
         let (mut users, mut items) = (Side::new(users?, self.user, &alive), Side::new(items?, self.item, &alive));
         let (mut short_users, mut short_items) = (users.short(), items.short());
         while !short_users.is_empty() || !short_items.is_empty() {
@@ -80,7 +81,7 @@ struct Side {
 impl Side {
     fn new(groups: Groups, need: u32, alive: &[bool]) -> Self {
         let degree = |id| groups.of(id).iter().filter(|&&row| alive[row as usize]).count() as u32;
-        Self { degree: (0..groups.len()).into_par_iter().map(degree).collect(), groups, need }
+        Self { degree: (0..groups.n_ids()).into_par_iter().map(degree).collect(), groups, need }
     }
 
     /// Who has rows, but too few.

@@ -6,7 +6,6 @@
 //! threads.
 
 mod dedup;
-mod groups;
 mod kcore;
 mod positive;
 mod renumber;
@@ -17,6 +16,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::groups::TooManyRows;
 use super::{Dedup, Parts};
 
 pub use kcore::KCore;
@@ -73,8 +73,8 @@ pub enum Lack {
     Times,
     #[error("names the part `{part}`, which the data lack; there are: {}", names.join(", "))]
     Part { part: String, names: Vec<String> },
-    #[error("can handle {} rows, not {rows}: take a part of the data first, by `window` or `sample`", u32::MAX)]
-    Room { rows: usize },
+    #[error("has too much to do, as {0}, by `window` or `sample`")]
+    Room(#[from] TooManyRows),
 }
 
 /// A step cannot be applied, or leaves nothing.

@@ -1,9 +1,15 @@
-//! Rows grouped by user or item, as compressed sparse rows (CSR): 4 bytes per row, and nothing to sort. Knows nothing of
-//! roles or scenarios.
+//! Rows grouped by user or item, as compressed sparse rows (CSR): 4 bytes per row, and nothing to sort.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
+
+/// There are more rows than four bytes can number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rows} interactions are more than can be grouped (2^32 - 1): take a part of the data first")]
+pub struct TooManyRows {
+    pub rows: usize,
+}
 
 /// Rows by id; the rows of a group stand in ascending order.
 #[derive(Clone, Debug, Default)]
@@ -14,9 +20,16 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Groups those rows that `keep` accepts by their id. `ids` must have fewer than 2^32 rows.
-    pub fn new(ids: &[u32], keep: impl Fn(usize) -> bool) -> Self {
-        let mut start = vec![0u32; super::size(ids) + 1];
+    /// Groups those rows that `keep` accepts by their id.
+    ///
+    /// # Errors
+    /// More rows than four bytes can number.
+    pub fn new(ids: &[u32], keep: impl Fn(usize) -> bool) -> Result<Self, TooManyRows> {
+        if u32::try_from(ids.len()).is_err() {
+            return Err(TooManyRows { rows: ids.len() });
+        }
+        let n = ids.iter().max().map_or(0, |&max| max as usize + 1);
+        let mut start = vec![0u32; n + 1];
         let kept = || ids.iter().enumerate().filter(|&(row, _)| keep(row));
         kept().for_each(|(_, &id)| start[id as usize + 1] += 1);
         for id in 1..start.len() {
@@ -31,11 +44,11 @@ impl Groups {
         }
         start.rotate_right(1);
         start[0] = 0;
-        Self { start, rows }
+        Ok(Self { start, rows })
     }
 
-    /// Number of groups, the empty ones among them.
-    pub fn len(&self) -> usize {
+    /// Number of ids `0..=max`, those without rows among them.
+    pub fn n_ids(&self) -> usize {
         self.start.len() - 1
     }
 
@@ -65,7 +78,11 @@ impl Groups {
         let stretches = rayon::current_num_threads();
         let bound = |stretch: usize| {
             let row = self.rows.len() * stretch / stretches;
-            if stretch == stretches { self.len() } else { self.start[1..].partition_point(|&end| end as usize <= row) }
+            if stretch == stretches {
+                self.n_ids()
+            } else {
+                self.start[1..].partition_point(|&end| end as usize <= row)
+            }
         };
         let stretch = |stretch: usize| bound(stretch)..bound(stretch + 1).max(bound(stretch));
         (0..stretches).into_par_iter().map(|index| work(stretch(index))).collect()
@@ -78,16 +95,16 @@ mod tests {
 
     #[test]
     fn rows_stand_under_their_id_in_order() {
-        let groups = Groups::new(&[2, 0, 2, 4, 0, 2], |row| row != 5);
-        let of: Vec<&[u32]> = (0..groups.len()).map(|id| groups.of(id)).collect();
+        let groups = Groups::new(&[2, 0, 2, 4, 0, 2], |row| row != 5).unwrap();
+        let of: Vec<&[u32]> = (0..groups.n_ids()).map(|id| groups.of(id)).collect();
         assert_eq!(of, [&[1, 4][..], &[], &[0, 2], &[], &[3]]);
-        assert_eq!((groups.n_rows(), Groups::new(&[], |_| true).len()), (5, 0));
+        assert_eq!((groups.n_rows(), Groups::new(&[], |_| true).unwrap().n_ids()), (5, 0));
     }
 
     #[test]
     fn stretches_cover_every_id_once() {
         for ids in [vec![], vec![0; 9], vec![7, 7, 7, 1], (0..100).collect::<Vec<u32>>()] {
-            let groups = Groups::new(&ids, |_| true);
+            let groups = Groups::new(&ids, |_| true).unwrap();
             for threads in [1, 2, 3, 8] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let covered: Vec<usize> =
