@@ -1,6 +1,5 @@
 //! User-item interactions with dense ids, and their Arrow form.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -58,29 +57,14 @@ impl Interactions {
         }
     }
 
-    /// Arrow form: `user: u32, item: u32, time: i64?, weight: f32?` (all null where unknown).
-    pub fn to_batch(&self) -> Result<RecordBatch, ArrowError> {
-        self.piece(0..self.len())
-    }
-
-    /// Arrow form of some rows; see [`Self::to_batch`].
-    ///
-    /// # Panics
-    /// There are fewer rows.
-    pub fn piece(&self, rows: Range<usize>) -> Result<RecordBatch, ArrowError> {
-        let time = match &self.time {
-            Some(time) => Int64Array::from(time[rows.clone()].to_vec()),
-            None => Int64Array::new_null(rows.len()),
-        };
-        let weight = match &self.weight {
-            Some(weight) => Float32Array::from(weight[rows.clone()].to_vec()),
-            None => Float32Array::new_null(rows.len()),
-        };
+    /// Arrow form: `user: u32, item: u32, time: i64?, weight: f32?` (all null where unknown). Nothing is copied.
+    pub fn into_batch(self) -> Result<RecordBatch, ArrowError> {
+        let n = self.len();
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt32Array::from(self.user[rows.clone()].to_vec())),
-            Arc::new(UInt32Array::from(self.item[rows].to_vec())),
-            Arc::new(time),
-            Arc::new(weight),
+            Arc::new(UInt32Array::from(self.user)),
+            Arc::new(UInt32Array::from(self.item)),
+            Arc::new(self.time.map_or_else(|| Int64Array::new_null(n), Int64Array::from)),
+            Arc::new(self.weight.map_or_else(|| Float32Array::new_null(n), Float32Array::from)),
         ];
         RecordBatch::try_new(Arc::new(Self::schema()), columns)
     }
@@ -95,7 +79,7 @@ impl Interactions {
         ])
     }
 
-    /// Back from [`Self::to_batch`]; further columns are ignored.
+    /// Back from [`Self::into_batch`]; further columns are ignored.
     pub fn from_batch(batch: &RecordBatch) -> Result<Self, ArrowError> {
         let mut rows = Self::default();
         rows.append(batch)?;
@@ -160,16 +144,20 @@ mod tests {
     #[test]
     fn arrow_and_back() {
         let with = repeated();
-        assert_eq!(Interactions::from_batch(&with.to_batch().unwrap()).unwrap(), with);
-        let without = Interactions { time: None, weight: None, ..repeated() };
-        assert_eq!(Interactions::from_batch(&without.to_batch().unwrap()).unwrap(), without);
+        let batch = with.clone().into_batch().unwrap();
+        assert_eq!(Interactions::from_batch(&batch).unwrap(), with);
+        let without = Interactions { time: None, weight: None, ..repeated() }.into_batch().unwrap();
+        assert_eq!(
+            Interactions::from_batch(&without).unwrap(),
+            Interactions { time: None, weight: None, ..repeated() }
+        );
 
         let mut pieces = Interactions::default();
-        for rows in [0..0, 0..2, 2..2, 2..5] {
-            pieces.append(&with.piece(rows).unwrap()).unwrap();
+        for (start, length) in [(0, 0), (0, 2), (2, 0), (2, 3)] {
+            pieces.append(&batch.slice(start, length)).unwrap();
         }
         assert_eq!(pieces, with);
-        let error = pieces.append(&without.to_batch().unwrap()).unwrap_err().to_string();
+        let error = pieces.append(&without).unwrap_err().to_string();
         assert!(error.contains("column `time` has values in some rows only"), "{error}");
     }
 }

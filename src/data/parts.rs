@@ -1,9 +1,8 @@
 //! Interactions in named parts: what comes in before it is split, and test sets.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use arrow::error::ArrowError;
@@ -50,33 +49,24 @@ impl Parts {
         Ok(Self { rows: self.rows.take(&rows), part, names: self.names })
     }
 
-    /// Arrow form: that of [`Interactions::to_batch`] and the name of the part in a text column called `column`, as a
+    /// Arrow form: that of [`Interactions::into_batch`] and the name of the part in a text column called `column`, as a
     /// dictionary.
-    pub fn to_batch(&self, column: &str) -> Result<RecordBatch, ArrowError> {
-        self.piece(column, 0..self.part.len())
-    }
-
-    /// Arrow form of some rows; see [`Self::to_batch`].
-    ///
-    /// # Panics
-    /// There are fewer rows.
-    pub fn piece(&self, column: &str, rows: Range<usize>) -> Result<RecordBatch, ArrowError> {
-        let keys = Int32Array::from_iter_values(self.part[rows.clone()].iter().map(|&part| part as i32));
+    pub fn into_batch(self, column: &str) -> Result<RecordBatch, ArrowError> {
         let names = StringArray::from_iter_values(&self.names);
-        let mut columns = self.rows.piece(rows)?.columns().to_vec();
-        columns.push(Arc::new(DictionaryArray::try_new(keys, Arc::new(names))?));
+        let mut columns = self.rows.into_batch()?.columns().to_vec();
+        columns.push(Arc::new(DictionaryArray::try_new(UInt32Array::from(self.part), Arc::new(names))?));
         RecordBatch::try_new(Arc::new(Self::schema(column)), columns)
     }
 
     /// The columns of the Arrow form.
     pub fn schema(column: &str) -> Schema {
         let mut fields = Interactions::schema().fields().to_vec();
-        let names = DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
+        let names = DataType::Dictionary(DataType::UInt32.into(), DataType::Utf8.into());
         fields.push(Arc::new(Field::new(column, names, false)));
         Schema::new(fields)
     }
 
-    /// Back from [`Self::to_batch`], with the names in order of first appearance.
+    /// Back from [`Self::into_batch`], with the names in order of first appearance.
     pub fn from_batch(batch: &RecordBatch, column: &str) -> Result<Self, ArrowError> {
         let mut parts = Self::default();
         parts.append(batch, column)?;
@@ -138,7 +128,7 @@ mod tests {
             ("test".to_owned(), rows(&[3], Some(vec![7]))),
         ]);
         assert_eq!((&*parts.part, parts.rows.time.as_deref()), (&[0, 0, 2][..], Some(&[5, 6, 7][..])));
-        let back = Parts::from_batch(&parts.to_batch("set").unwrap(), "set").unwrap();
+        let back = Parts::from_batch(&parts.clone().into_batch("set").unwrap(), "set").unwrap();
         assert_eq!((back.rows, &*back.names), (parts.rows.clone(), &["log".to_owned(), "test".to_owned()][..]));
 
         let test = parts.clone().only(&["test".to_owned()]).unwrap();

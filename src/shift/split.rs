@@ -64,14 +64,13 @@ pub(super) struct Examples {
 impl Split {
     pub(super) fn new(log: &Log, assigned: Assigned) -> Result<Self, ShiftError> {
         let mut roles = assigned.roles;
-        let marks = [Marks::new(&log.rows.user, &roles), Marks::new(&log.rows.item, &roles)];
+        let marks = both(log, |ids| Marks::new(ids, &roles));
         let (found, dropped) = inspect(log, &roles, &marks, assigned.domains.is_none());
         if found.rows[Role::Train.index()] == 0 {
             return Err(ShiftError::NothingToTrainOn);
         }
         dropped.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
-        let users = Renamed::new(&log.rows.user, &roles);
-        let items = Renamed::new(&log.rows.item, &roles);
+        let [users, items] = both(log, |ids| Renamed::new(ids, &roles));
         let domain = |domains: Vec<Option<Domain>>| items.old_id.iter().map(|&item| domains[item as usize]).collect();
         let domains = assigned.domains.map(domain);
         let counts = counts(&found, [&users, &items], &marks);
@@ -132,6 +131,11 @@ fn example(examples: &mut Vec<u32>, row: u32) {
     if examples.len() < EXAMPLES && !examples.contains(&row) {
         examples.push(row);
     }
+}
+
+/// Does something with the users and the items, side by side.
+fn both<T: Send>(log: &Log, of: impl Fn(&[u32]) -> T + Sync) -> [T; 2] {
+    rayon::join(|| of(&log.rows.user), || of(&log.rows.item)).into()
 }
 
 /// In which roles each id occurs: bit [`Role::index`].

@@ -45,8 +45,10 @@ impl Rule for Temporal {
         let time = log.times()?;
         let mut roles = log.distinct();
         let n = roles.iter().filter(|&&role| role == Role::Train).count();
-        let mut early = Earliest::new(time, &roles, floor_share(n, self.early));
-        let mut before_test = Earliest::new(time, &roles, floor_share(n, 1.0 - self.ood));
+        let (mut early, mut before_test) = rayon::join(
+            || Earliest::new(time, &roles, floor_share(n, self.early)),
+            || Earliest::new(time, &roles, floor_share(n, 1.0 - self.ood)),
+        );
         for (role, &time) in roles.iter_mut().zip(time).filter(|(role, _)| **role == Role::Train) {
             let (early, before_test) = (early.takes(time), before_test.takes(time));
             if !before_test {

@@ -4,12 +4,13 @@ mod read;
 mod sources;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS, pieces, write_batches};
+use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS};
 use crate::data::format::{Format, Malformed};
 use crate::data::ids::keys_to_batch;
 use crate::data::open::member_mistake;
@@ -212,8 +213,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     counts.push(("items".to_owned(), kept.items.len() as i64));
 
     let metadata = super::made_by::<Ingest>();
-    let batches = pieces(parts.part.len()).map(|piece| parts.piece("part", piece));
-    write_batches(&context.output("interactions"), &Parts::schema("part"), &metadata, batches)?;
+    parquet::write(&context.output("interactions"), &parts.into_batch("part")?, &metadata)?;
     for (name, keys, kept) in [("users", &users, &kept.users), ("items", &items, &kept.items)] {
         let keys = keys_to_batch(kept.iter().map(|&id| keys.key(id)))?;
         parquet::write(&context.output(name), &keys, &metadata)?;
@@ -231,14 +231,14 @@ fn part_counts(parts: &Parts) -> Vec<(String, i64)> {
     let mut counts = Vec::new();
     for (name, part) in parts.names.iter().zip(0..) {
         let distinct = |ids: &[u32]| {
-            let mut seen = vec![false; ids.iter().max().map_or(0, |&max| max as usize + 1)];
+            let mut seen = vec![false; ids.par_iter().max().map_or(0, |&max| max as usize + 1)];
             let own = ids.iter().zip(&parts.part).filter(|&(_, &own)| own == part);
-            own.filter(|&(&id, _)| !std::mem::replace(&mut seen[id as usize], true)).count()
+            own.for_each(|(&id, _)| seen[id as usize] = true);
+            seen.into_iter().filter(|&seen| seen).count()
         };
-        let rows = parts.part.iter().filter(|&&own| own == part).count();
-        for (what, count) in
-            [("rows", rows), ("users", distinct(&parts.rows.user)), ("items", distinct(&parts.rows.item))]
-        {
+        let rows = parts.part.par_iter().filter(|&&own| own == part).count();
+        let (users, items) = rayon::join(|| distinct(&parts.rows.user), || distinct(&parts.rows.item));
+        for (what, count) in [("rows", rows), ("users", users), ("items", items)] {
             counts.push((format!("{name}.{what}"), count as i64));
         }
     }

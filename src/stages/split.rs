@@ -101,7 +101,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     parquet::write(&context.output("summary"), &counts_to_batch(&split.counts)?, &metadata)?;
     let n = log.rows.len();
     for (name, role) in [("train", Role::Train), ("valid", Role::Valid)] {
-        let batches = pieces(n).map(|piece| split.part(log.rows, role, piece).to_batch());
+        let batches = pieces(n).map(|piece| split.part(log.rows, role, piece).into_batch());
         write_batches(&context.output(name), &Interactions::schema(), &metadata, batches)?;
     }
     let test = |(test, role)| {
@@ -109,7 +109,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         pieces(n).map(move |piece| {
             let rows = split.part(log.rows, role, piece);
             let names = ["iid", "ood"].map(str::to_owned).to_vec();
-            Parts { part: vec![test; rows.len()], rows, names }.to_batch("set")
+            Parts { part: vec![test; rows.len()], rows, names }.into_batch("set")
         })
     };
     let batches = [(0, Role::Iid), (1, Role::Ood)].into_iter().flat_map(test);

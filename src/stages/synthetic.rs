@@ -57,7 +57,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let (users, items) = (keys("u", params.users), keys("i", params.items));
 
     let metadata = super::made_by::<Synthetic>();
-    parquet::write(&context.output("interactions"), &parts.to_batch("part")?, &metadata)?;
+    parquet::write(&context.output("interactions"), &parts.into_batch("part")?, &metadata)?;
     parquet::write(&context.output("users"), &keys_to_batch(users.iter().map(String::as_str))?, &metadata)?;
     parquet::write(&context.output("items"), &keys_to_batch(items.iter().map(String::as_str))?, &metadata)?;
     parquet::write(&context.output("summary"), &counts_to_batch(&counts)?, &metadata)?;

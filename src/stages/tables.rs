@@ -53,16 +53,20 @@ pub fn pieces(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(ROW_GROUP).map(move |start| start..rows.min(start + ROW_GROUP))
 }
 
-/// Writes a table that is made batch by batch.
+/// Writes a table that is made batch by batch: the next one while the last is written.
 pub fn write_batches(
     path: &Path,
     schema: &Schema,
     metadata: &[(&str, String)],
-    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+    mut batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send,
 ) -> Result<(), StageError> {
     let mut writer = Writer::create(path, schema, metadata)?;
-    for batch in batches {
-        writer.write(&batch?)?;
+    let mut next = batches.next();
+    while let Some(batch) = next {
+        let batch = batch?;
+        let (written, made) = rayon::join(|| writer.write(&batch), || batches.next());
+        written?;
+        next = made;
     }
     Ok(writer.close()?)
 }

@@ -125,15 +125,15 @@ pub fn read(path: &Path) -> Result<RecordBatch, ParquetError> {
     concat_batches(&schema, &batches).map_err(failure("read", path))
 }
 
-/// Reads a file row group by row group, in order; as many are decoded side by side as there are threads. The named
-/// text columns come as dictionaries with keys of type i32.
+/// Reads a file row group by row group, in order; as many are decoded side by side as there are threads, while `each`
+/// gets those before. The named text columns come as dictionaries with keys of type i32.
 ///
 /// # Errors
 /// The file cannot be read, or `each` fails.
-pub fn read_each<E: From<ParquetError>>(
+pub fn read_each<E: From<ParquetError> + Send>(
     path: &Path,
     dictionaries: &[&str],
-    mut each: impl FnMut(RecordBatch) -> Result<(), E>,
+    mut each: impl FnMut(RecordBatch) -> Result<(), E> + Send,
 ) -> Result<SchemaRef, E> {
     let file = File::open(path).map_err(failure("read", path))?;
     let mut metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(failure("read", path))?;
@@ -156,11 +156,13 @@ pub fn read_each<E: From<ParquetError>>(
         reader.map_err(failure("read", path))?.collect::<Result<_, _>>().map_err(failure("read", path))
     };
     let groups: Vec<usize> = (0..metadata.metadata().num_row_groups()).collect();
-    for groups in groups.chunks(rayon::current_num_threads()) {
-        let batches: Vec<_> = groups.par_iter().map(|&group| decode(group)).collect();
-        for batches in batches {
-            batches?.into_iter().try_for_each(&mut each)?;
-        }
+    let decode = |groups: &[usize]| groups.par_iter().map(|&group| decode(group)).collect::<Vec<_>>();
+    let mut decoded = Vec::new();
+    for groups in groups.chunks(rayon::current_num_threads()).chain([&[][..]]) {
+        let pass = |batches: Result<Vec<_>, ParquetError>| batches?.into_iter().try_for_each(&mut each);
+        let (next, passed) = rayon::join(|| decode(groups), || decoded.into_iter().try_for_each(pass));
+        passed?;
+        decoded = next;
     }
     Ok(metadata.schema().clone())
 }

@@ -1,37 +1,96 @@
-//! Rows on their way from a file to id maps: columns of small numbers with dictionaries of their own, so that blocks of
-//! a file can be encoded in parallel and each distinct key of a block is looked up once where they are merged.
+//! Rows on their way from a file to id maps: columns of small numbers, so that blocks of a file can be encoded in
+//! parallel, and each distinct key of a block that is no number is looked up once where they are merged.
+
+use std::borrow::Cow;
 
 use super::{Row, Sink};
-use crate::data::ids::{IdMap, TooManyKeys};
+use crate::data::ids::{IdMap, SMALL, TooManyKeys, small_number};
 
 /// Rows of a stretch of a file, in file order.
 #[derive(Clone, Debug, Default)]
 pub struct Block {
-    /// The keys of users of this block, by first appearance.
-    pub users: IdMap,
-    pub items: IdMap,
-    /// For each row, the id in `users`.
-    pub user: Vec<u32>,
-    /// For each row, the id in `items`.
-    pub item: Vec<u32>,
+    pub user: Keys,
+    pub item: Keys,
     /// One value per row, or fewer than rows where some have none.
     pub time: Vec<i64>,
     /// As `time`.
     pub weight: Vec<f32>,
 }
 
+/// A column of keys.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// For each row the number that the key spells, if it is below [`SMALL`]; else `SMALL` and an index into `text`.
+    codes: Vec<u32>,
+    /// The other keys, by first appearance.
+    text: IdMap,
+}
+
+impl Keys {
+    fn push(&mut self, key: &str) -> Result<(), TooManyKeys> {
+        let code = match small_number(key) {
+            Some(number) => number,
+            None => self.text.id(key)?.checked_add(SMALL).ok_or(TooManyKeys)?,
+        };
+        self.codes.push(code);
+        Ok(())
+    }
+
+    /// The key of a row.
+    ///
+    /// # Panics
+    /// There is no such row.
+    pub fn key(&self, row: usize) -> Cow<'_, str> {
+        match self.codes[row].checked_sub(SMALL) {
+            Some(index) => self.text.key(index).into(),
+            None => self.codes[row].to_string().into(),
+        }
+    }
+
+    /// Appends the ids that `map` gives the keys to `ids`.
+    pub fn append_ids(&self, map: &mut IdMap, ids: &mut Vec<u32>) -> Result<(), TooManyKeys> {
+        let mut known = vec![None; self.text.len()];
+        ids.reserve(self.codes.len());
+        for &code in &self.codes {
+            let id = match code.checked_sub(SMALL) {
+                None => map.id_of_number(code)?,
+                Some(index) => {
+                    let place = &mut known[index as usize];
+                    match *place {
+                        Some(id) => id,
+                        None => *place.insert(map.id(self.text.key(index))?),
+                    }
+                }
+            };
+            ids.push(id);
+        }
+        Ok(())
+    }
+}
+
 impl Block {
     pub fn len(&self) -> usize {
-        self.user.len()
+        self.user.codes.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.user.is_empty()
+        self.len() == 0
+    }
+
+    /// Empties the block; it keeps its memory.
+    pub fn clear(&mut self) {
+        let Self { user, item, time, weight } = self;
+        for keys in [user, item] {
+            keys.codes.clear();
+            keys.text.clear();
+        }
+        time.clear();
+        weight.clear();
     }
 
     pub fn push(&mut self, row: Row<'_>) -> Result<(), TooManyKeys> {
-        self.user.push(self.users.id(row.user)?);
-        self.item.push(self.items.id(row.item)?);
+        self.user.push(row.user)?;
+        self.item.push(row.item)?;
         self.time.extend(row.time);
         self.weight.extend(row.weight);
         Ok(())
@@ -70,8 +129,9 @@ impl<'a> Rows<'a> {
     }
 
     fn flush(&mut self) -> Result<(), TooManyKeys> {
-        let block = std::mem::take(&mut self.block);
-        self.count += block.len() as u64;
-        (self.sink)(&block)
+        self.count += self.block.len() as u64;
+        (self.sink)(&self.block)?;
+        self.block.clear();
+        Ok(())
     }
 }

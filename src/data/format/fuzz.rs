@@ -4,6 +4,7 @@
 use std::io::{BufReader, Read, Write};
 
 use super::{Format, KEPT, ParquetFile, Recbole, TEXT_LIMIT, presets};
+use crate::data::ids::IdMap;
 use crate::data::open::open;
 
 /// Every format, with the columns of its usual files.
@@ -59,12 +60,18 @@ pub fn case(bytes: &[u8]) -> std::io::Result<Outcome> {
     let mut keys = 0;
     let read = format.read(file.path(), None, &mut |block| {
         let rows = block.len();
-        assert!(block.user.iter().all(|&id| (id as usize) < block.users.len()), "{format:?}: a user without a key");
-        assert!(block.item.iter().all(|&id| (id as usize) < block.items.len()), "{format:?}: an item without a key");
+        for column in [&block.user, &block.item] {
+            let (mut map, mut ids) = (IdMap::default(), Vec::new());
+            column.append_ids(&mut map, &mut ids)?;
+            assert!(
+                ids.len() == rows && ids.iter().all(|&id| (id as usize) < map.len()),
+                "{format:?}: a row without a key"
+            );
+            keys += map.keys().map(str::len).sum::<usize>() as u64;
+        }
         assert!(block.weight.iter().all(|weight| weight.is_finite()), "{format:?}: a weight that is no number");
-        assert!(block.item.len() == rows && block.time.len() <= rows && block.weight.len() <= rows, "{format:?}");
+        assert!(block.time.len() <= rows && block.weight.len() <= rows, "{format:?}");
         outcome.rows += rows as u64;
-        keys += block.users.keys().chain(block.items.keys()).map(str::len).sum::<usize>() as u64;
         Ok(())
     });
     match read {

@@ -50,10 +50,12 @@ enum Ends {
     Quoted { separator: Vec<u8> },
 }
 
-/// What became of a block of lines. Line numbers count from its start.
+/// A stretch of whole lines, and what became of it. Units go round, so that their memory is allocated once.
 #[derive(Default)]
-struct Parsed {
+struct Unit {
+    bytes: Vec<u8>,
     block: Block,
+    /// Lines are numbered from the start of the unit.
     scan: Scan,
     lines: u64,
 }
@@ -113,19 +115,22 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// The source cannot be read, a line is beyond all bounds, or the sink has enough.
     pub fn read(mut self, format: &impl LineFormat, sink: Sink) -> Result<Scan, FormatError> {
-        let mut scan = Scan::default();
-        let mut raw = self.blocks()?;
-        let mut parsed: Vec<Result<Parsed, TooManyKeys>> = Vec::new();
-        let mut lines = self.lines;
-        let ends = self.ends.clone();
-        while !(raw.is_empty() && parsed.is_empty()) {
-            let deliver = || parsed.into_iter().try_for_each(|parsed| deliver(parsed?, &mut scan, &mut lines, sink));
-            let parse = || raw.par_iter().map(|block| parse(block, &ends, format)).collect();
-            let (delivered, (next, now)) = rayon::join(deliver, || rayon::join(|| self.blocks(), parse));
+        let (ends, mut lines, mut scan) = (self.ends.clone(), self.lines, Scan::default());
+        let units = || (0..rayon::current_num_threads()).map(|_| Unit::default()).collect::<Vec<_>>();
+        let (mut empty, mut raw, mut parsed) = (units(), units(), units());
+        loop {
+            let deliver = || parsed.iter_mut().try_for_each(|unit| unit.deliver(&mut scan, &mut lines, sink));
+            let read = || empty.iter_mut().try_for_each(|unit| self.next_block(&mut unit.bytes));
+            let parse = || raw.par_iter_mut().try_for_each(|unit| unit.parse(&ends, format));
+            let (delivered, (read, now)) = rayon::join(deliver, || rayon::join(read, parse));
             delivered?;
-            (raw, parsed) = (next?, now);
+            now?;
+            read?;
+            (empty, raw, parsed) = (parsed, empty, raw);
+            if raw.iter().chain(&parsed).all(|unit| unit.bytes.is_empty()) {
+                return Ok(scan);
+            }
         }
-        Ok(scan)
     }
 
     /// As [`Self::read`], for times of that unit.
@@ -145,27 +150,19 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// One block per thread, fewer at the end.
-    fn blocks(&mut self) -> Result<Vec<Vec<u8>>, FormatError> {
-        let mut blocks = Vec::new();
-        while blocks.len() < rayon::current_num_threads() {
-            match self.block()? {
-                Some(block) => blocks.push(block),
-                None => break,
-            }
-        }
-        Ok(blocks)
-    }
-
-    /// The next whole lines, [`BLOCK`] bytes or so.
-    fn block(&mut self) -> Result<Option<Vec<u8>>, FormatError> {
+    /// Puts the next whole lines, [`BLOCK`] bytes or so, in place of `bytes`; nothing at the end.
+    fn next_block(&mut self, bytes: &mut Vec<u8>) -> Result<(), FormatError> {
+        bytes.clear();
         while self.fill()? {
             if let Some(end) = self.ends.last(&self.rest) {
-                let rest = self.rest.split_off(end + 1);
-                return Ok(Some(std::mem::replace(&mut self.rest, rest)));
+                bytes.extend_from_slice(&self.rest[end + 1..]);
+                self.rest.truncate(end + 1);
+                break;
             }
         }
-        Ok(Some(std::mem::take(&mut self.rest)).filter(|bytes| !bytes.is_empty()))
+        // What is left over stays, in the memory that was handed in.
+        std::mem::swap(bytes, &mut self.rest);
+        Ok(())
     }
 
     /// Reads [`BLOCK`] more bytes, fewer at the end; whether there were any.
@@ -180,16 +177,6 @@ impl<'a> Lines<'a> {
         let read = (&mut self.source).take(BLOCK as u64).read_to_end(&mut self.rest);
         Ok(read.map_err(|error| FormatError::read(self.path, error))? > 0)
     }
-}
-
-/// Hands a parsed block on. `lines` counts those before it.
-fn deliver(parsed: Parsed, scan: &mut Scan, lines: &mut u64, sink: Sink) -> Result<(), TooManyKeys> {
-    if !parsed.block.is_empty() {
-        sink(&parsed.block)?;
-    }
-    scan.append(parsed.scan, *lines);
-    *lines += parsed.lines;
-    Ok(())
 }
 
 impl Ends {
@@ -247,48 +234,60 @@ fn count_lines(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
 
-fn parse(bytes: &[u8], ends: &Ends, format: &impl LineFormat) -> Result<Parsed, TooManyKeys> {
-    let mut parsed = Parsed::default();
-    // Nearly always the whole block is text, and no line of it needs to be looked at for that.
-    let text = str::from_utf8(bytes).ok();
-    let quotes = memchr(b'"', bytes).is_some();
-    let ends = if quotes { ends } else { &Ends::Lines };
-    let mut start = 0;
-    while start < bytes.len() {
-        let end = ends.first(&bytes[start..]).map_or(bytes.len(), |end| start + end);
-        let line = match text {
-            Some(text) => Ok(&text[start..end]),
-            None => str::from_utf8(&bytes[start..end]),
-        };
-        let bytes = &bytes[start..end];
-        start = end + 1;
-        let number = parsed.lines + 1;
-        parsed.lines += if quotes { count_lines(bytes) + 1 } else { 1 };
-        let reason = match line.map(|line| line.strip_suffix('\r').unwrap_or(line)) {
-            Ok(line) if line.trim_ascii_start().is_empty() => continue,
-            Ok(line) => parsed.line(line, format)?,
-            Err(_) => Some(NOT_UTF8.to_owned()),
-        };
-        if let Some(reason) = reason {
-            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_LIMIT + 1)]);
-            let text = cut(text.trim_end_matches('\r'));
-            parsed.scan.reject(Malformed { line: number, text, reason });
+impl Unit {
+    /// Hands the parsed block on. `lines` counts those before it.
+    fn deliver(&mut self, scan: &mut Scan, lines: &mut u64, sink: Sink) -> Result<(), TooManyKeys> {
+        if !self.block.is_empty() {
+            sink(&self.block)?;
         }
+        scan.append(std::mem::take(&mut self.scan), *lines);
+        *lines += self.lines;
+        Ok(())
     }
-    parsed.scan.rows = parsed.block.len() as u64;
-    Ok(parsed)
+
+    fn parse(&mut self, ends: &Ends, format: &impl LineFormat) -> Result<(), TooManyKeys> {
+        let Self { bytes, block, scan, lines } = self;
+        block.clear();
+        *lines = 0;
+        // Nearly always the whole block is text, and no line of it needs to be looked at for that.
+        let text = str::from_utf8(bytes).ok();
+        let quotes = memchr(b'"', bytes).is_some();
+        let ends = if quotes { ends } else { &Ends::Lines };
+        let mut start = 0;
+        while start < bytes.len() {
+            let end = ends.first(&bytes[start..]).map_or(bytes.len(), |end| start + end);
+            let line = match text {
+                Some(text) => Ok(&text[start..end]),
+                None => str::from_utf8(&bytes[start..end]),
+            };
+            let bytes = &bytes[start..end];
+            start = end + 1;
+            let number = *lines + 1;
+            *lines += if quotes { count_lines(bytes) + 1 } else { 1 };
+            let reason = match line.map(|line| line.strip_suffix('\r').unwrap_or(line)) {
+                Ok(line) if line.trim_ascii_start().is_empty() => continue,
+                Ok(line) => parse_line(line, format, block)?,
+                Err(_) => Some(NOT_UTF8.to_owned()),
+            };
+            if let Some(reason) = reason {
+                let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_LIMIT + 1)]);
+                let text = cut(text.trim_end_matches('\r'));
+                scan.reject(Malformed { line: number, text, reason });
+            }
+        }
+        scan.rows = block.len() as u64;
+        Ok(())
+    }
 }
 
-impl Parsed {
-    /// Takes the rows of a line in; says what is wrong with it.
-    fn line(&mut self, line: &str, format: &impl LineFormat) -> Result<Option<String>, TooManyKeys> {
-        let mut result = Ok(());
-        let mut emit = |row: Row<'_>| {
-            if let Err(full) = self.block.push(row) {
-                result = Err(full);
-            }
-        };
-        let reason = format.line(line, &mut emit).err();
-        result.map(|()| reason)
-    }
+/// Adds the rows of a line to a block; says what is wrong with it.
+fn parse_line(line: &str, format: &impl LineFormat, block: &mut Block) -> Result<Option<String>, TooManyKeys> {
+    let mut result = Ok(());
+    let mut emit = |row: Row<'_>| {
+        if let Err(full) = block.push(row) {
+            result = Err(full);
+        }
+    };
+    let reason = format.line(line, &mut emit).err();
+    result.map(|()| reason)
 }

@@ -22,7 +22,7 @@ pub(super) fn read(format: serde_json::Value, bytes: impl AsRef<[u8]>) -> Result
         rows.extend((0..block.len()).map(|row| {
             let time = known(block.time.len()).then(|| block.time[row]);
             let weight = known(block.weight.len()).then(|| block.weight[row]);
-            (block.users.key(block.user[row]).to_owned(), block.items.key(block.item[row]).to_owned(), time, weight)
+            (block.user.key(row).into_owned(), block.item.key(row).into_owned(), time, weight)
         }));
         Ok(())
     })?;
@@ -180,9 +180,9 @@ fn blocks_keep_the_order_of_rows_and_the_numbers_of_lines() {
         let mut next = 0;
         let scan = pool.install(|| {
             format.read(&path, None, &mut |block| {
-                for &user in &block.user {
+                for row in 0..block.len() {
                     next += usize::from(next == 700_000);
-                    assert_eq!(block.users.key(user), next.to_string());
+                    assert_eq!(block.user.key(row), next.to_string());
                     next += 1;
                 }
                 Ok(())

@@ -1,12 +1,14 @@
 //! The k-core: the largest set of rows in which every user and every item has enough of them. It is unique, whatever
-//! the order of the rows (Seidman, 1983, for graphs), and found in linear time by peeling: who has too few leaves, and
-//! takes one from each neighbour, who may then have to leave, too.
+//! the order of the rows (Seidman, 1983, for graphs). Most of what has to leave does so in a few rounds of counting,
+//! which read the rows in their order and need little memory. What is left then is peeled in linear time: who has too few
+//! leaves, and takes one from each neighbour, who may then have to leave, too.
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Lack, Parts, Rule};
+use super::{Lack, Parts, Rule, bound};
+use crate::data::Interactions;
 use crate::data::groups::Groups;
 
 /// How many rows a user and an item need. Rows are counted, over the parts together: repeated pairs count as often
@@ -28,6 +30,9 @@ pub struct KCore {
     #[serde(default)]
     pub parts: Vec<String>,
 }
+
+/// Rounds of counting before the rest is peeled.
+const ROUNDS: usize = 16;
 
 impl Rule for KCore {
     fn text(&self) -> String {
@@ -52,22 +57,46 @@ impl Rule for KCore {
             parts.names.iter().map(|name| self.parts.is_empty() || self.parts.contains(name)).collect();
         let counts = |&part: &u32| counted[part as usize];
         let mut alive: Vec<bool> = parts.part.par_iter().map(counts).collect();
-        let (users, items) =
-            rayon::join(|| Groups::new(&parts.rows.user, |_| true), || Groups::new(&parts.rows.item, |_| true));
-        let (mut users, mut items) = (Side::new(users?, self.user, &alive), Side::new(items?, self.item, &alive));
-        let (mut short_users, mut short_items) = (users.short(), items.short());
-        while !short_users.is_empty() || !short_items.is_empty() {
-            let next_items = users.peel(&short_users, &mut alive, &parts.rows.item, &mut items);
-            let next_users = items.peel(&short_items, &mut alive, &parts.rows.user, &mut users);
-            if self.once {
-                break;
-            }
-            (short_users, short_items) = (next_users, next_items);
+        let rounds = if self.once { 1 } else { ROUNDS };
+        let settled = (0..rounds).any(|_| !self.round(&parts.rows, &mut alive));
+        if !settled && !self.once {
+            self.peel(&parts.rows, &mut alive)?;
         }
         // What was not counted stays.
         alive.par_iter_mut().zip(&parts.part).for_each(|(alive, part)| *alive |= !counts(part));
         Ok(alive)
     }
+}
+
+impl KCore {
+    /// Counts the rows of everybody, and takes those of who has too few; whether there were any.
+    fn round(&self, rows: &Interactions, alive: &mut [bool]) -> bool {
+        let (users, items) = rayon::join(|| degrees(&rows.user, alive), || degrees(&rows.item, alive));
+        let enough = |user: u32, item: u32| users[user as usize] >= self.user && items[item as usize] >= self.item;
+        let rows = alive.par_iter_mut().zip(&rows.user).zip(&rows.item);
+        let leaving = rows.filter(|((alive, user), item)| **alive && !enough(**user, **item));
+        leaving.map(|((alive, _), _)| *alive = false).count() > 0
+    }
+
+    fn peel(&self, rows: &Interactions, alive: &mut [bool]) -> Result<(), Lack> {
+        let left = |row: usize| alive[row];
+        let (users, items) = rayon::join(|| Groups::new(&rows.user, left), || Groups::new(&rows.item, left));
+        let (mut users, mut items) = (Side::new(users?, self.user, alive), Side::new(items?, self.item, alive));
+        let (mut short_users, mut short_items) = (users.short(), items.short());
+        while !short_users.is_empty() || !short_items.is_empty() {
+            let next_items = users.peel(&short_users, alive, &rows.item, &mut items);
+            let next_users = items.peel(&short_items, alive, &rows.user, &mut users);
+            (short_users, short_items) = (next_users, next_items);
+        }
+        Ok(())
+    }
+}
+
+/// How many rows of each id count and are left.
+fn degrees(ids: &[u32], alive: &[bool]) -> Vec<u32> {
+    let mut degrees = vec![0; bound(ids)];
+    ids.iter().zip(alive).for_each(|(&id, &alive)| degrees[id as usize] += u32::from(alive));
+    degrees
 }
 
 /// The users, or the items.

@@ -92,6 +92,15 @@ fn the_core_of_a_chain_needs_several_rounds() {
 }
 
 #[test]
+fn a_chain_longer_than_the_rounds_of_counting_is_peeled() {
+    // Users 0 and 1 share items 0 and 1. A chain of a hundred hangs on item 1 and loses one row after the other.
+    let chain = (2..100).flat_map(|id| [(id, id - 1), (id, id)]);
+    let data: Vec<Row> =
+        [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().chain(chain).map(|(user, item)| (0, user, item, 0, 1)).collect();
+    assert_eq!(filtered(r#"{"core": {"user": 2, "item": 2}}"#, &data), data[..4]);
+}
+
+#[test]
 fn parts_that_the_core_does_not_name_neither_count_nor_go() {
     let data: Vec<Row> = [(0, 0, 0), (0, 0, 1), (1, 0, 2), (0, 1, 2), (1, 5, 5)]
         .map(|(part, user, item)| (part, user, item, 0, 1))

@@ -36,11 +36,9 @@ impl Raw {
     }
 
     fn append(&mut self, block: &Block, part: u32) -> Result<(), TooManyKeys> {
-        let ids = |keys: &IdMap, all: &mut IdMap| keys.keys().map(|key| all.id(key)).collect::<Result<Vec<_>, _>>();
-        let (users, items) = rayon::join(|| ids(&block.users, &mut self.users), || ids(&block.items, &mut self.items));
-        let (users, items) = (users?, items?);
-        self.user.extend(block.user.iter().map(|&user| users[user as usize]));
-        self.item.extend(block.item.iter().map(|&item| items[item as usize]));
+        let Self { users, items, user, item, .. } = self;
+        let (users, items) = rayon::join(|| block.user.append_ids(users, user), || block.item.append_ids(items, item));
+        users.and(items)?;
         self.time.extend_from_slice(&block.time);
         self.weight.extend_from_slice(&block.weight);
         self.part.resize(self.user.len(), part);

@@ -23,13 +23,13 @@ fn split(dir: &Path) -> BTreeMap<String, PathBuf> {
         (0..20).flat_map(|user| (0..15).filter(move |item| (user + item) % 3 == 0).map(move |item| (user, item))),
     );
     let valid = interactions((0..20).map(|user| (user, (user + 1) % 15)));
-    let test = valid.to_batch().unwrap();
+    let test = valid.clone().into_batch().unwrap();
     let sets = StringArray::from_iter_values((0..20).map(|row| if row % 2 == 0 { "iid" } else { "ood" }));
     let schema = test.schema();
     let columns = schema.fields().iter().map(|field| field.name().clone()).zip(test.columns().to_vec());
     let test =
         RecordBatch::try_from_iter(columns.chain([("set".to_owned(), Arc::new(sets) as Arc<dyn Array>)])).unwrap();
-    [("train", train.to_batch().unwrap()), ("valid", valid.to_batch().unwrap()), ("test", test)]
+    [("train", train.into_batch().unwrap()), ("valid", valid.into_batch().unwrap()), ("test", test)]
         .map(|(name, batch)| {
             let path = dir.join(format!("{name}.parquet"));
             parquet::write(&path, &batch, &[]).unwrap();
