@@ -17,12 +17,12 @@ pub fn movielens_dat() -> Delimited {
 
 /// GroupLens, MovieLens 20M, 25M, 32M and `latest`: `ratings.csv`.
 pub fn movielens_csv() -> Delimited {
-    named("userId", "movieId", Some("timestamp"), "rating")
+    named("userId", "movieId", "timestamp", "rating")
 }
 
 /// KuaiRec: `big_matrix.csv`. The weight is the watch ratio; times have fractions, which are cut off.
 pub fn kuairec_big() -> Delimited {
-    named("user_id", "video_id", Some("timestamp"), "watch_ratio")
+    named("user_id", "video_id", "timestamp", "watch_ratio")
 }
 
 /// KuaiRec: `small_matrix.csv`. As the big one, but the times of many rows are missing, and so none is read.
@@ -32,7 +32,7 @@ pub fn kuairec_small() -> Delimited {
 
 /// Food.com on Kaggle: `RAW_interactions.csv`. Its reviews hold quotes and line ends.
 pub fn food_com() -> Delimited {
-    Delimited { time_unit: TimeUnit::Iso, ..named("user_id", "recipe_id", Some("date"), "rating") }
+    Delimited { time_unit: TimeUnit::Iso, ..named("user_id", "recipe_id", "date", "rating") }
 }
 
 /// Amazon reviews of 2014: `ratings_*.csv`, without a header.
@@ -80,9 +80,10 @@ fn numbered() -> Delimited {
 }
 
 /// CSV with a header.
-fn named(user: &str, item: &str, time: Option<&str>, weight: &str) -> Delimited {
+fn named(user: &str, item: &str, time: &str, weight: &str) -> Delimited {
     let name = |name: &str| Column::Name(name.to_owned());
-    let columns = TextColumns { user: name(user), item: name(item), time: time.map(name), weight: Some(name(weight)) };
+    let columns =
+        TextColumns { user: name(user), item: name(item), time: Some(name(time)), weight: Some(name(weight)) };
     Delimited { header: true, columns, ..numbered() }
 }
 
