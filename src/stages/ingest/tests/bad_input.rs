@@ -155,5 +155,5 @@ fn a_temporal_split_of_data_without_times_says_where_times_come_from() {
     let data = one(b"1 2 1\n1 3 1\n2 2 1\n", json!({})).unwrap();
     let scenario = json!({ "scenario": { "temporal": { "early": 0.6, "ood": 0.2, "valid": 0.1, "iid": 0.2 } } });
     let told = refusal(run_kind::<Split>(split::run, scenario, Vec::new(), &[("data", &data)]));
-    assert!(told.contains("needs the times of interactions"), "{told}");
+    assert!(told.contains("needs the times of interactions") && told.contains("name the column of times"), "{told}");
 }
