@@ -45,6 +45,12 @@ impl Stage for Describe {
     const PORTS: &'static [Port] = &[
         Port { name: "data", doc: "Data sets.", artifacts: &["summary"], arity: Arity::OptionalMany },
         Port {
+            name: "sources",
+            doc: "Data sets whose licences and citations are noted under the table of data sets.",
+            artifacts: &["sources"],
+            arity: Arity::OptionalMany,
+        },
+        Port {
             name: "steps",
             doc: "Data sets whose filter steps are shown.",
             artifacts: &["steps"],
@@ -76,7 +82,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let audits = splits.iter().map(|split| Audit::read(split)).collect::<Result<Vec<_>, _>>()?;
     let rows = |name: &str, fields: &[Measured]| audit_rows(&params, name, fields, &splits, &audits);
     let listings = [
-        ("sets", data_sets(&params, &data)?),
+        ("sets", Listing { notes: terms(&params, &inputs("sources"))?, ..data_sets(&params, &data)? }),
         ("steps", filter_steps(&params, &steps)?),
         ("audit", Listing { facts: vec![AUDIT_FACT.to_owned()], ..rows("Contents and leaks of the splits.", AUDIT)? }),
         (
@@ -171,6 +177,24 @@ fn data_sets(params: &Params, data: &[&Input]) -> Result<Listing, StageError> {
         rows,
         ..Listing::default()
     })
+}
+
+/// A sentence for the licence and one for the citation of each data set, as its files declare them.
+fn terms(params: &Params, sources: &[&Input]) -> Result<Vec<String>, StageError> {
+    let mut notes: Vec<String> = Vec::new();
+    for (index, input) in sources.iter().enumerate() {
+        let batch = parquet::read(input.artifact("sources")?)?;
+        let title = title(params, input, index, sources.len(), "Data");
+        for name in ["licence", "citation"] {
+            let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+            let column =
+                column.ok_or_else(|| StageError::new(format!("an artifact `sources` has no text `{name}`")))?;
+            let told: BTreeSet<&str> = column.iter().map(|text| text.unwrap_or("not recorded")).collect();
+            let told: Vec<&str> = told.into_iter().map(|text| text.trim_end_matches('.')).collect();
+            notes.push(format!("{title}, {name}: {}.", told.join("; ")));
+        }
+    }
+    Ok(notes)
 }
 
 /// The artifact `summary` of a data set.
