@@ -5,35 +5,75 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::Schema;
+use arrow::array::RecordBatch;
+use arrow::compute::BatchCoalescer;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 
-use super::parquet::{ParquetError, failure, read};
+use super::parquet::{ParquetError, ROW_GROUP, failure, read, read_each};
 use crate::digest::Digest;
 
-/// Name and digest of the content of each column: equal digests for equal values, types and order.
+/// Name and digest of the content of each column: equal digests for equal values, types and order, whatever row groups
+/// they stand in. Holds a few row groups at a time.
 pub fn digests(path: &Path) -> Result<Vec<(String, Digest)>, ParquetError> {
-    let batch = read(path)?;
-    let column = |index: usize| {
-        let field = batch.schema().field(index).clone();
-        let name = field.name().clone();
-        let schema = Arc::new(Schema::new(vec![field]));
-        let digest = digest(schema, batch.column(index).clone()).map_err(failure("read", path))?;
-        Ok((name, digest))
+    let mut columns: Option<Columns> = None;
+    let schema = read_each(path, &[], |batch| {
+        let own = match &mut columns {
+            Some(own) => own,
+            empty => empty.insert(Columns::new(&batch.schema()).map_err(failure("read", path))?),
+        };
+        own.add(batch).map_err(failure("read", path))
+    })?;
+    let columns = match columns {
+        Some(columns) => columns,
+        None => Columns::new(&schema).map_err(failure("read", path))?,
     };
-    (0..batch.num_columns()).into_par_iter().map(column).collect()
+    columns.finish().map_err(failure("read", path))
 }
 
-/// The column as a Parquet file of its own, digested as it is written: the encoding is deterministic and covers
+/// Each column as a Parquet file of its own, digested as it is written: the encoding is deterministic and covers
 /// every type that an artifact can have.
-fn digest(schema: Arc<Schema>, column: ArrayRef) -> Result<Digest, parquet::errors::ParquetError> {
-    let batch = RecordBatch::try_new(schema.clone(), vec![column])?;
-    let mut writer = ArrowWriter::try_new(blake3::Hasher::new(), schema, None)?;
-    writer.write(&batch)?;
-    Ok(writer.into_inner()?.finalize().into())
+struct Columns {
+    /// Cuts rows anew: how a file was cut must not show.
+    pieces: BatchCoalescer,
+    writers: Vec<(SchemaRef, ArrowWriter<blake3::Hasher>)>,
+}
+
+impl Columns {
+    fn new(schema: &SchemaRef) -> Result<Self, parquet::errors::ParquetError> {
+        let writer = |field: &FieldRef| {
+            let schema = Arc::new(Schema::new(vec![field.clone()]));
+            Ok((schema.clone(), ArrowWriter::try_new(blake3::Hasher::new(), schema, None)?))
+        };
+        let writers = schema.fields().iter().map(writer).collect::<Result<_, parquet::errors::ParquetError>>()?;
+        Ok(Self { pieces: BatchCoalescer::new(schema.clone(), ROW_GROUP), writers })
+    }
+
+    fn add(&mut self, batch: RecordBatch) -> Result<(), parquet::errors::ParquetError> {
+        self.pieces.push_batch(batch)?;
+        self.write()
+    }
+
+    /// Writes the pieces that are complete.
+    fn write(&mut self) -> Result<(), parquet::errors::ParquetError> {
+        while let Some(piece) = self.pieces.next_completed_batch() {
+            self.writers.par_iter_mut().zip(piece.columns()).try_for_each(|((schema, writer), column)| {
+                writer.write(&RecordBatch::try_new(schema.clone(), vec![column.clone()])?)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<(String, Digest)>, parquet::errors::ParquetError> {
+        self.pieces.finish_buffered_batch()?;
+        self.write()?;
+        let digest = |(schema, writer): (SchemaRef, ArrowWriter<blake3::Hasher>)| {
+            Ok((schema.field(0).name().clone(), writer.into_inner()?.finalize().into()))
+        };
+        self.writers.into_iter().map(digest).collect()
+    }
 }
 
 /// The first place in which two tables with the same columns differ.
@@ -78,7 +118,7 @@ pub fn first_difference(old: &Path, new: &Path) -> Result<Option<Place>, Parquet
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Float64Array, UInt32Array};
+    use arrow::array::{ArrayRef, Float64Array, UInt32Array};
 
     fn curve(path: &Path, values: &[f64]) {
         let epochs: ArrayRef = Arc::new(UInt32Array::from_iter_values(1..=values.len() as u32));
@@ -99,6 +139,31 @@ mod tests {
         assert_eq!(first_difference(&old, &old).unwrap(), None);
         let place = first_difference(&old, &new).unwrap();
         assert_eq!(place, Some(Place { row: 3, epoch: Some("3".to_owned()) }));
+    }
+
+    #[test]
+    fn how_a_file_is_cut_does_not_show() {
+        let dir = tempfile::tempdir().unwrap();
+        let n = ROW_GROUP + 70_000;
+        let ids: ArrayRef = Arc::new(UInt32Array::from_iter_values((0..n as u32).map(|id| id % 1000)));
+        let texts: ArrayRef = Arc::new(arrow::array::StringArray::from_iter_values((0..n).map(|row| format!("{row}"))));
+        let batch = RecordBatch::try_from_iter([("id", ids), ("key", texts)]).unwrap();
+        let written = |name: &str, ends: &[usize]| {
+            let path = dir.path().join(name);
+            let mut writer = crate::store::parquet::Writer::create(&path, &batch.schema(), &[]).unwrap();
+            let mut start = 0;
+            for &end in ends {
+                writer.write(&batch.slice(start, end - start)).unwrap();
+                start = end;
+            }
+            writer.close().unwrap();
+            digests(&path).unwrap()
+        };
+        let whole = written("whole", &[n]);
+        assert_eq!(whole, written("cut", &[3, 60_000, 60_001, n - 10, n]));
+        assert_eq!(whole.len(), 2);
+        assert_ne!(whole, written("short", &[n - 1]));
+        assert_eq!(written("empty", &[]).len(), 2);
     }
 
     #[test]
