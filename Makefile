@@ -19,6 +19,7 @@ lint: libtorch
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
+# The engine, and data at size beside polars; CNSDIFF_BENCH_ROWS=100000000 takes minutes and 10 GB of disk.
 bench: build
 	$(CARGO) bench --locked
 
