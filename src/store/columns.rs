@@ -10,6 +10,7 @@ use arrow::compute::BatchCoalescer;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use rayon::prelude::*;
 
 use super::parquet::{ParquetError, ROW_GROUP, failure, read, read_each};
@@ -43,9 +44,15 @@ struct Columns {
 
 impl Columns {
     fn new(schema: &SchemaRef) -> Result<Self, parquet::errors::ParquetError> {
+        // Plain values: dictionaries and statistics cost several times as much as the digest.
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .build();
         let writer = |field: &FieldRef| {
             let schema = Arc::new(Schema::new(vec![field.clone()]));
-            Ok((schema.clone(), ArrowWriter::try_new(blake3::Hasher::new(), schema, None)?))
+            let writer = ArrowWriter::try_new(blake3::Hasher::new(), schema.clone(), Some(properties.clone()))?;
+            Ok((schema, writer))
         };
         let writers = schema.fields().iter().map(writer).collect::<Result<_, parquet::errors::ParquetError>>()?;
         Ok(Self { pieces: BatchCoalescer::new(schema.clone(), ROW_GROUP), writers })
