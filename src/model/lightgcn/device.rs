@@ -39,7 +39,7 @@ impl OnDevice {
         let mut sum = power.shallow_clone();
         for _ in 0..self.layers {
             power = self.adjacency.matmul(&power);
-            sum = sum + &power;
+            sum = &sum + &power;
         }
         let mean = sum * (1.0 / (self.layers + 1) as f64);
         mean.copy_data(out, out.len());
