@@ -28,11 +28,11 @@ pub fn gini_of_present(counts: &[u32]) -> Option<f64> {
     gini(&present)
 }
 
-/// The `floor(share n)` items with the highest counts, of equal counts the lower ids.
+/// The `ceil(share n)` items with the highest counts, of equal counts the lower ids.
 pub fn top(counts: &[u32], share: f64) -> Vec<u32> {
     let mut items: Vec<u32> = (0..counts.len() as u32).collect();
     items.sort_by_key(|&item| std::cmp::Reverse(counts[item as usize]));
-    items.truncate((counts.len() as f64 * share + 1e-9) as usize);
+    items.truncate((counts.len() as f64 * share - 1e-9).ceil() as usize);
     items
 }
 

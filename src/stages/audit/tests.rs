@@ -105,7 +105,7 @@ fn toy_and_game_have_the_users_of_the_official_code() {
     let names = ["toy_log_file_final", "mix_log_file_final"];
     let paths = names.map(|name| root.join(format!("amazon-toy-game/{name}.pkl"))).to_vec();
     let files = json!([{ "part": "toy", "source": "toy" }, { "part": "mix", "source": "mix" }]);
-    let params = json!({ "files": files, "format": "pickle", "dedup": "none" });
+    let params = json!({ "files": files, "format": "pickle", "steps": [] });
     let data = run_kind::<Ingest>(ingest::run, params, paths, &[]).unwrap();
     // The official code trains on 7,159 and 7,614 users: it drops the last one by an oversight.
     for (domain, users, domains) in [("target", 7_160, ["target", "source"]), ("source", 7_615, ["source", "target"])] {
@@ -126,7 +126,8 @@ fn audits_agree_with_the_measured_facts_of_the_public_files() {
         ["gini_all", "gini_present", "top_share", "top_train_share", "mean_train_count", "js_train", "log_correlation"];
     let digits = [4, 4, 3, 3, 1, 4, 3];
     let food: Facts = [
-        ("train", ["0.4271", "0.4271", "0.502", "0.502", "40.8", "0.0000", "1.000"]),
+        // The note on the public files says 40.8; counted with other tools as well, it is 40.746.
+        ("train", ["0.4271", "0.4271", "0.502", "0.502", "40.7", "0.0000", "1.000"]),
         ("iid", ["0.4349", "0.4255", "0.496", "0.444", "35.3", "0.0514", "0.516"]),
         ("ood", ["0.4669", "0.4553", "0.519", "0.437", "35.2", "0.0705", "0.416"]),
     ];
