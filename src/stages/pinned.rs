@@ -23,7 +23,7 @@ const PINNED: [(&str, u32, &str); 9] = [
     ("evaluate", 2, "770531767e97"),
     ("compare", 2, "e6001c175e71"),
     ("report", 2, "00ea4fc63996"),
-    ("describe", 1, "65bdeb77a590"),
+    ("describe", 1, "d9368015d749"),
     ("literal", 2, "e5616b9939d3"),
     ("concat", 2, "69a114177b4a"),
 ];

@@ -71,7 +71,7 @@ fn show_gives_the_rows_of_an_artifact() {
     let json = lab.call(&["show", "all", "--artifact", "table", "--format", "json", "--rows", "1"]).code(0);
     assert_eq!(json.value(), serde_json::json!({ "color": "red", "name": "red", "size": 1 }));
     let whole = lab.call(&["show", "side"]).code(0).stdout;
-    assert!(whole.contains("literal 1") && whole.contains("x: Int64?"), "{whole}");
+    assert!(whole.contains("literal 2") && whole.contains("x: Int64?"), "{whole}");
     let several = lab.call(&["show", "base"]).code(0).stdout;
     assert!(several.contains("base[color=blue]"), "{several}");
     let wrong = lab.call(&["show", "all", "--artifact", "tables"]).code(2);
