@@ -7,6 +7,7 @@ use arrow::error::ArrowError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tables::batch;
 use crate::data::ids::keys_from_batch;
 use crate::engine::stage::{Input, StageError};
 use crate::shift::{Audit, Breach, Check, Domain, Log, Role, Split};
@@ -38,11 +39,6 @@ pub const CATALOGUE: &[Column] = &[
     Column { name: "ood", dtype: "u32", doc: "Rows in the test out of distribution." },
     Column { name: "domain", dtype: "utf8?", doc: "`target` or `source`, where there are two domains." },
 ];
-
-fn batch(columns: &[Column], arrays: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
-    let named = columns.iter().zip(arrays).map(|(column, array)| (column.name, array, column.dtype.ends_with('?')));
-    RecordBatch::try_from_iter_with_nullable(named)
-}
 
 /// The artifact `audit`.
 pub fn measures(audit: &Audit) -> Result<RecordBatch, ArrowError> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::columns::{f64s, texts, u32s};
 use super::evaluate::read_summary;
+use super::tables;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
 use crate::metric::Metric;
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
@@ -444,8 +445,7 @@ fn batch(params: &Params, rows: &[Row]) -> Result<RecordBatch, StageError> {
         number(&|row| Some(row.comparison.zero_share)),
         text(&|row| row.note(params.alpha)),
     ];
-    let named = TESTS.iter().zip(columns).map(|(column, array)| (column.name, array, column.dtype.ends_with('?')));
-    Ok(RecordBatch::try_from_iter_with_nullable(named)?)
+    Ok(tables::batch(TESTS, columns)?)
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! `describe`: tables of data sets, filter steps, splits and their audits, and a figure of each split.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, UInt64Type};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::columns::{f64s, texts, u32s};
-use super::report::{FILES, default_formats};
+use super::report::default_formats;
+use super::tables::files_to_batch;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
 use crate::report::{self, Field, Format, Listing, Popularity, Value as Shown, list};
 use crate::spec::{Arity, Form, Output, ParamError, Port};
@@ -105,12 +105,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         let figure = figure(title(&params, split, index, splits.len(), "Split"), split)?;
         files.push((format!("{}-popularity{name}.svg", params.file), report::popularity(&figure)));
     }
-    let columns: [(&str, ArrayRef, bool); 2] = [
-        (FILES[0].name, Arc::new(StringArray::from_iter_values(files.iter().map(|(name, _)| name))), false),
-        (FILES[1].name, Arc::new(StringArray::from_iter_values(files.iter().map(|(_, text)| text))), false),
-    ];
-    let files = RecordBatch::try_from_iter_with_nullable(columns)?;
-    parquet::write(&context.output("files"), &files, &super::made_by::<Describe>())?;
+    parquet::write(&context.output("files"), &files_to_batch(&files)?, &super::made_by::<Describe>())?;
     Ok(())
 }
 

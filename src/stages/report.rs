@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::columns::{f64s, texts, u32s};
 use super::evaluate::read_summary;
+use super::tables::{batch, files_to_batch};
 use crate::engine::stage::{Context, Input, RawFile, RawSource, Stage, StageError, parse};
 use crate::metric::Metric;
 use crate::report::{self, Finding, Format, Layout, Marks, Model, Score, Selection, Table};
@@ -155,12 +156,6 @@ const CELLS: &[Column] = &[
     Column { name: "mark", dtype: "utf8?", doc: "`better` or `worse` than the strongest baseline, significantly." },
 ];
 
-/// Columns of rendered files.
-pub const FILES: &[Column] = &[
-    Column { name: "name", dtype: "utf8", doc: "Name of the file." },
-    Column { name: "text", dtype: "utf8", doc: "What it holds." },
-];
-
 impl Stage for Report {
     type Params = Params;
 
@@ -247,12 +242,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     }
     let made_by = super::made_by::<Report>();
     parquet::write(&context.output("cells"), &cells(&table)?, &made_by)?;
-    let columns: [(&str, ArrayRef, bool); 2] = [
-        (FILES[0].name, Arc::new(StringArray::from_iter_values(files.iter().map(|(name, _)| name))), false),
-        (FILES[1].name, Arc::new(StringArray::from_iter_values(files.iter().map(|(_, text)| text))), false),
-    ];
-    let files = RecordBatch::try_from_iter_with_nullable(columns)?;
-    parquet::write(&context.output("files"), &files, &made_by)?;
+    parquet::write(&context.output("files"), &files_to_batch(&files)?, &made_by)?;
     Ok(())
 }
 
@@ -382,8 +372,7 @@ fn cells(table: &Table) -> Result<RecordBatch, StageError> {
         Arc::new(all().map(|(_, (_, cell))| Some(cell.second)).collect::<BooleanArray>()),
         Arc::new(all().map(|(_, (_, cell))| cell.mark.map(report::Mark::name)).collect::<StringArray>()),
     ];
-    let named = CELLS.iter().zip(columns).map(|(column, array)| (column.name, array, column.dtype.ends_with('?')));
-    Ok(RecordBatch::try_from_iter_with_nullable(named)?)
+    Ok(batch(CELLS, columns)?)
 }
 
 #[cfg(test)]

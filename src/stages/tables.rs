@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 
@@ -69,4 +70,23 @@ pub fn write_batches(
         next = made;
     }
     Ok(writer.close()?)
+}
+
+/// Columns of rendered files.
+pub const FILES: &[Column] = &[
+    Column { name: "name", dtype: "utf8", doc: "Name of the file." },
+    Column { name: "text", dtype: "utf8", doc: "What it holds." },
+];
+
+/// A table with the names and nullability of `columns`; one array for each.
+pub fn batch(columns: &[Column], arrays: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
+    let named = columns.iter().zip(arrays).map(|(column, array)| (column.name, array, column.dtype.ends_with('?')));
+    RecordBatch::try_from_iter_with_nullable(named)
+}
+
+/// The table [`FILES`] of names and texts.
+pub fn files_to_batch(files: &[(String, String)]) -> Result<RecordBatch, ArrowError> {
+    let names = StringArray::from_iter_values(files.iter().map(|(name, _)| name));
+    let texts = StringArray::from_iter_values(files.iter().map(|(_, text)| text));
+    batch(FILES, vec![Arc::new(names), Arc::new(texts)])
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::UInt64Array;
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use serde_json::json;
 
 use super::*;
