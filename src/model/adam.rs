@@ -1,6 +1,7 @@
 //! Adam (Kingma & Ba, ICLR 2015) as PyTorch computes it: bias correction outside the root, epsilon added after it,
 //! no weight decay. One fused pass over flat parameters.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,23 +47,38 @@ impl Adam {
     pub fn step(&mut self, values: &mut [f32], gradient: &[f32]) {
         self.steps += 1;
         let AdamParams { lr, betas: [beta1, beta2], eps } = self.params;
-        let rate = (lr / (1.0 - beta1.powf(self.steps as f64))) as f32;
-        let root = (1.0 - beta2.powf(self.steps as f64)).sqrt() as f32;
-        let (keep1, add1) = (beta1 as f32, (1.0 - beta1) as f32);
-        let (keep2, add2) = (beta2 as f32, (1.0 - beta2) as f32);
-        let eps = eps as f32;
+        let root = (1.0 - beta2.powf(self.steps as f64)).sqrt();
+        let update = Update {
+            rate: (lr * root / (1.0 - beta1.powf(self.steps as f64))) as f32,
+            eps: (eps * root) as f32,
+            keep: [beta1 as f32, beta2 as f32],
+            add: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
+        };
         values
             .par_chunks_mut(CHUNK)
             .zip(gradient.par_chunks(CHUNK))
             .zip(self.first.par_chunks_mut(CHUNK))
             .zip(self.second.par_chunks_mut(CHUNK))
-            .for_each(|(((values, gradient), first), second)| {
-                for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
-                    *m = keep1 * *m + add1 * g;
-                    *v = keep2 * *v + add2 * g * g;
-                    *value -= rate * *m / (v.sqrt() / root + eps);
-                }
-            });
+            .for_each(|(((values, gradient), first), second)| update_values(&update, values, gradient, first, second));
+    }
+}
+
+/// The numbers of one update. Numerator and denominator are multiplied by the root of the second correction, which
+/// saves a division per value.
+struct Update {
+    rate: f32,
+    eps: f32,
+    keep: [f32; 2],
+    add: [f32; 2],
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn update_values(update: &Update, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+    let Update { rate, eps, keep, add } = *update;
+    for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+        *m = keep[0] * *m + add[0] * g;
+        *v = keep[1] * *v + add[1] * g * g;
+        *value -= rate * *m / (v.sqrt() + eps);
     }
 }
 

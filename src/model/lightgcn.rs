@@ -1,118 +1,74 @@
 //! LightGCN (He et al., SIGIR 2020): `F = P E` with `P = (I + A + ... + A^L) / (L + 1)` and `A` the symmetrically
 //! normalised adjacency of the bipartite training graph.
 //!
-//! `P` is linear and symmetric, so the gradient needs no autograd: `dE = P dF`. Rows are computed in parallel and each
-//! row sums its neighbours in ascending order, so the bits do not depend on the number of threads.
+//! `P` is linear and symmetric, so the gradient needs no autograd: `dE = P dF`. It is applied by Horner's rule,
+//! `P x = (x + A (x + A (... x))) / (L + 1)`, so that the mean over layers costs no pass of its own. A step needs the last
+//! product only in the rows that it reads, and starts its gradient from rows that are zero elsewhere: those two
+//! products do a part of the work, with the same result.
 
 pub mod device;
+mod product;
 
-use rayon::prelude::*;
-
-use super::Encoder;
+use self::product::{Adjacency, Operands};
+use super::{Encoder, Nodes};
 use crate::data::Graph;
 
-/// Rows per parallel task.
-const ROWS: usize = 64;
-
-/// CSR of `A` over `U + I` nodes, users first.
-struct Adjacency {
-    start: Vec<usize>,
-    neighbour: Vec<u32>,
-    weight: Vec<f32>,
-}
-
-pub struct LightGcn {
+pub struct LightGcn<'a> {
     layers: usize,
     dim: usize,
-    adjacency: Adjacency,
-    /// The tables after the last and the current propagation.
-    power: Vec<f32>,
-    next: Vec<f32>,
+    adjacency: Adjacency<'a>,
+    /// What comes between two products; empty where there is nothing between.
+    between: Vec<f32>,
 }
 
-impl Adjacency {
-    fn new(graph: &Graph) -> Self {
-        let nodes = graph.n_users + graph.n_items;
-        let (user_scale, item_scale) = graph.inv_sqrt_degrees();
-        let mut start = Vec::with_capacity(nodes + 1);
-        let mut neighbour = Vec::with_capacity(2 * graph.n_edges());
-        let mut weight = Vec::with_capacity(2 * graph.n_edges());
-        start.push(0);
-        for (user, scale) in (0u32..).zip(&user_scale) {
-            for &item in graph.items_of(user) {
-                neighbour.push(graph.n_users as u32 + item);
-                weight.push(scale * item_scale[item as usize]);
-            }
-            start.push(neighbour.len());
-        }
-        for (item, scale) in (0u32..).zip(&item_scale) {
-            for &user in graph.users_of(item) {
-                neighbour.push(user);
-                weight.push(scale * user_scale[user as usize]);
-            }
-            start.push(neighbour.len());
-        }
-        Self { start, neighbour, weight }
-    }
-}
-
-impl LightGcn {
-    pub fn new(graph: &Graph, layers: usize, dim: usize) -> Self {
-        let length = (graph.n_users + graph.n_items) * dim;
-        Self { layers, dim, adjacency: Adjacency::new(graph), power: vec![0.0; length], next: vec![0.0; length] }
+impl<'a> LightGcn<'a> {
+    pub fn new(graph: &'a Graph, layers: usize, dim: usize) -> Self {
+        let length = if layers > 1 { (graph.n_users + graph.n_items) * dim } else { 0 };
+        Self { layers, dim, adjacency: Adjacency::new(graph), between: vec![0.0; length] }
     }
 
-    /// `out = P x`.
-    fn smooth(&mut self, x: &[f32], out: &mut [f32]) {
-        out.copy_from_slice(x);
-        self.power.copy_from_slice(x);
-        for _ in 0..self.layers {
-            self.propagate(out);
-            std::mem::swap(&mut self.power, &mut self.next);
+    /// The `wanted` rows of `out = P x`, where `x` is zero outside `sources`. Other rows of `out` hold anything.
+    fn smooth(&mut self, x: &[f32], sources: Nodes, wanted: Nodes, out: &mut [f32]) {
+        let Self { layers, dim, ref adjacency, ref mut between } = *self;
+        if layers == 0 {
+            out.copy_from_slice(x);
         }
-        let share = 1.0 / (self.layers + 1) as f32;
-        out.par_chunks_mut(ROWS * self.dim).for_each(|rows| rows.iter_mut().for_each(|value| *value *= share));
-    }
-
-    /// `next = A power`, and `sum += next`.
-    fn propagate(&mut self, sum: &mut [f32]) {
-        let Self { dim, adjacency: Adjacency { start, neighbour, weight }, power, next, .. } = self;
-        let dim = *dim;
-        next.par_chunks_mut(ROWS * dim).zip(sum.par_chunks_mut(ROWS * dim)).enumerate().for_each(
-            |(chunk, (next, sum))| {
-                let rows = next.chunks_exact_mut(dim).zip(sum.chunks_exact_mut(dim));
-                for (node, (next, sum)) in (chunk * ROWS..).zip(rows) {
-                    next.fill(0.0);
-                    for edge in start[node]..start[node + 1] {
-                        let from = neighbour[edge] as usize * dim;
-                        let weight = weight[edge];
-                        for (next, value) in next.iter_mut().zip(&power[from..from + dim]) {
-                            *next += weight * value;
-                        }
-                    }
-                    for (sum, next) in sum.iter_mut().zip(next.iter()) {
-                        *sum += next;
-                    }
-                }
-            },
-        );
+        for layer in 1..=layers {
+            let (first, last) = (layer == 1, layer == layers);
+            // Two tables take turns so that the last product ends in `out`.
+            let in_out = (layers - layer).is_multiple_of(2);
+            let (table, target): (&[f32], &mut [f32]) =
+                if in_out { (&*between, &mut *out) } else { (&*out, &mut *between) };
+            let operands = Operands {
+                dim,
+                share: if last { 1.0 / (layers + 1) as f32 } else { 1.0 },
+                base: x,
+                table: if first { x } else { table },
+                sources: if first { sources } else { Nodes::All },
+                wanted: if last { wanted } else { Nodes::All },
+            };
+            adjacency.product(operands, target);
+        }
     }
 }
 
-impl Encoder for LightGcn {
-    fn encode(&mut self, tables: &[f32], encoded: &mut [f32]) {
-        self.smooth(tables, encoded);
+impl Encoder for LightGcn<'_> {
+    fn encode(&mut self, tables: &[f32], nodes: Nodes, encoded: &mut [f32]) {
+        self.smooth(tables, Nodes::All, nodes, encoded);
     }
 
-    fn pull_back(&mut self, encoded_gradient: &[f32], table_gradient: &mut [f32]) {
-        self.smooth(encoded_gradient, table_gradient);
+    fn pull_back(&mut self, encoded_gradient: &[f32], nodes: Nodes, table_gradient: &mut [f32]) {
+        self.smooth(encoded_gradient, nodes, Nodes::All, table_gradient);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
+
     use super::*;
     use crate::data::Interactions;
+    use crate::rng;
 
     fn graph(users: usize, items: usize, pairs: &[(u32, u32)]) -> Graph {
         Graph::with_size(
@@ -128,7 +84,7 @@ mod tests {
 
     fn encode(graph: &Graph, layers: usize, dim: usize, tables: &[f32]) -> Vec<f32> {
         let mut out = vec![0.0; tables.len()];
-        LightGcn::new(graph, layers, dim).encode(tables, &mut out);
+        LightGcn::new(graph, layers, dim).encode(tables, Nodes::All, &mut out);
         out
     }
 
@@ -150,7 +106,7 @@ mod tests {
         let graph = graph(2, 2, &[(0, 0), (1, 1)]);
         let tables = [0.5, -1.0, 2.0, 0.25];
         let mut mf = vec![0.0; 4];
-        crate::model::mf::Mf.encode(&tables, &mut mf);
+        crate::model::mf::Mf.encode(&tables, Nodes::All, &mut mf);
         assert_eq!(encode(&graph, 0, 1, &tables), mf);
         assert_eq!(mf, tables);
     }
@@ -172,6 +128,60 @@ mod tests {
             for (column, value) in values.iter().enumerate() {
                 assert!((value - operator[column][row]).abs() < 1e-7);
             }
+        }
+    }
+
+    /// A graph of 90 nodes with table values and marks by chance.
+    fn random(dim: usize) -> (Graph, Vec<f32>, Vec<bool>) {
+        let mut rng = rng::stream(3, "test", dim as u64);
+        let pairs: Vec<(u32, u32)> = (0..600).map(|_| (rng.random_range(0..50), rng.random_range(0..40))).collect();
+        let tables = (0..90 * dim).map(|_| rng.random::<f32>() - 0.5).collect();
+        (graph(50, 40, &pairs), tables, (0..90).map(|_| rng.random_bool(0.3)).collect())
+    }
+
+    #[test]
+    fn all_widths_and_depths_give_the_mean_over_layers() {
+        for (dim, layers) in [(1, 1), (7, 2), (8, 3), (29, 2), (64, 4), (121, 3)] {
+            let (graph, tables, _) = random(dim);
+            let (users, items) = graph.inv_sqrt_degrees();
+            let (mut power, mut sum) = (tables.clone(), tables.clone());
+            for _ in 0..layers {
+                let mut next = vec![0.0; tables.len()];
+                for user in 0..50u32 {
+                    for &item in graph.items_of(user) {
+                        let weight = users[user as usize] * items[item as usize];
+                        for column in 0..dim {
+                            let (u, i) = (user as usize * dim + column, (50 + item as usize) * dim + column);
+                            next[u] += weight * power[i];
+                            next[i] += weight * power[u];
+                        }
+                    }
+                }
+                sum.iter_mut().zip(&next).for_each(|(sum, next)| *sum += next);
+                power = next;
+            }
+            let mean: Vec<f32> = sum.iter().map(|sum| sum / (layers + 1) as f32).collect();
+            assert_close(&encode(&graph, layers, dim, &tables), &mean);
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_work_gives_the_same_bits() {
+        for (dim, layers) in [(5, 1), (16, 2), (64, 3)] {
+            let (graph, mut tables, marks) = random(dim);
+            let mut model = LightGcn::new(&graph, layers, dim);
+            let [mut whole, mut part] = [(); 2].map(|()| vec![f32::NAN; tables.len()]);
+            model.encode(&tables, Nodes::All, &mut whole);
+            model.encode(&tables, Nodes::Marked(&marks), &mut part);
+            for (node, _) in marks.iter().enumerate().filter(|(_, marked)| **marked) {
+                assert_eq!(whole[node * dim..][..dim], part[node * dim..][..dim]);
+            }
+            for (row, _) in tables.chunks_exact_mut(dim).zip(&marks).filter(|(_, marked)| !**marked) {
+                row.fill(0.0);
+            }
+            model.pull_back(&tables, Nodes::All, &mut whole);
+            model.pull_back(&tables, Nodes::Marked(&marks), &mut part);
+            assert_eq!(whole, part);
         }
     }
 

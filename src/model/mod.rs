@@ -35,19 +35,48 @@ fn default_layers() -> usize {
     2
 }
 
+/// A set of nodes, which are numbered as the rows of the tables.
+#[derive(Clone, Copy)]
+pub enum Nodes<'a> {
+    All,
+    /// Those whose entry is true.
+    Marked(&'a [bool]),
+}
+
+impl Nodes<'_> {
+    /// Those before node `at`, and those from it on, numbered from 0.
+    pub fn split_at(self, at: usize) -> (Self, Self) {
+        match self {
+            Self::All => (self, self),
+            Self::Marked(marks) => {
+                let (before, after) = marks.split_at(at);
+                (Self::Marked(before), Self::Marked(after))
+            }
+        }
+    }
+
+    pub fn contains(self, node: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Marked(marks) => marks[node],
+        }
+    }
+}
+
 /// A differentiable map from tables to encoded vectors of the same shape.
 pub trait Encoder: Send {
-    /// Writes the encoded vectors of `tables`.
-    fn encode(&mut self, tables: &[f32], encoded: &mut [f32]);
+    /// Writes the encoded vectors of `nodes`; the rows of other nodes may hold anything afterwards.
+    fn encode(&mut self, tables: &[f32], nodes: Nodes, encoded: &mut [f32]);
 
-    /// Writes the gradient with respect to the tables, given the one with respect to the encoded vectors.
-    fn pull_back(&mut self, encoded_gradient: &[f32], table_gradient: &mut [f32]);
+    /// Writes the gradient with respect to the tables, given the one with respect to the encoded vectors, which is zero
+    /// outside `nodes`.
+    fn pull_back(&mut self, encoded_gradient: &[f32], nodes: Nodes, table_gradient: &mut [f32]);
 }
 
 #[cfg(feature = "torch")]
 impl Backbone {
     /// The encoder over `graph` for vectors of width `dim`, computed on `device`.
-    pub fn encoder(&self, graph: &crate::data::Graph, dim: usize, device: tch::Device) -> Box<dyn Encoder> {
+    pub fn encoder<'a>(&self, graph: &'a crate::data::Graph, dim: usize, device: tch::Device) -> Box<dyn Encoder + 'a> {
         match self {
             Self::Mf {} => Box::new(mf::Mf),
             Self::Lightgcn { layers } if device == tch::Device::Cpu => {

@@ -52,7 +52,8 @@ pub struct Step<'a> {
     pub users: &'a [u32],
     pub positives: &'a [u32],
     pub negatives: &'a [u32],
-    /// Encoded vectors `[U + I, d]`, users first.
+    /// Encoded vectors `[U + I, d]`, users first. Other rows than those of this step hold anything, unless the sampler
+    /// [reads all items](SamplerParams::reads_all_items).
     pub encoded: &'a [f32],
     pub n_users: usize,
     pub dim: usize,
@@ -112,9 +113,14 @@ pub trait Sampler: Send {
     }
 }
 
-#[cfg(feature = "torch")]
 impl SamplerParams {
+    /// Whether a step reads the encoded vectors of all items, not only of those that it names.
+    pub fn reads_all_items(&self) -> bool {
+        matches!(self, Self::Cnsdiff(params) if params.space == cnsdiff::Space::RmsNormalised)
+    }
+
     /// The sampler for vectors of width `dim`, computed on `device`. `optimizer` is the one of the tables.
+    #[cfg(feature = "torch")]
     pub fn sampler(
         &self,
         seed: u64,
@@ -123,7 +129,9 @@ impl SamplerParams {
         device: tch::Device,
     ) -> Box<dyn Sampler> {
         match self {
-            Self::Uniform {} => Box::new(rns::Rns { device }),
+            Self::Uniform {} => Box::new(rns::Rns),
+            // Nothing is left of it but its uniform negatives: the plain sampler then, to the bit.
+            Self::Cnsdiff(params) if !params.generate && params.cl_weight == 0.0 => Box::new(rns::Rns),
             Self::Cnsdiff(params) => Box::new(cnsdiff::Cnsdiff::new((**params).clone(), seed, dim, optimizer, device)),
         }
     }

@@ -1,10 +1,15 @@
 //! Uniform negatives (RNS): `q(j | u) = 1 / (I - |I_u+|)` over the items that the user has not interacted with in
 //! training, by rejection.
 
-use rand::{Rng, RngExt};
+use rand::RngExt;
+use rayon::prelude::*;
 
 use super::SamplerError;
 use crate::data::Graph;
+use crate::rng;
+
+/// Rows that share a random stream.
+const BLOCK: usize = 1024;
 
 /// Draws uniform negatives against a training graph.
 pub struct Uniform<'a> {
@@ -20,20 +25,26 @@ impl<'a> Uniform<'a> {
         }
     }
 
-    /// One negative per entry of `users`.
-    pub fn draw(&self, users: &[u32], rng: &mut impl Rng) -> Vec<u32> {
-        let items = self.graph.n_items as u32;
-        users
-            .iter()
-            .map(|&user| {
-                loop {
-                    let item = rng.random_range(0..items);
-                    if !self.graph.contains(user, item) {
-                        break item;
-                    }
-                }
-            })
-            .collect()
+    /// Fills `negatives` with one negative per entry of `users`. Every block of rows of every step has a random stream
+    /// of its own, so that blocks are drawn in parallel.
+    pub fn draw(&self, users: &[u32], seed: u64, step: u64, negatives: &mut Vec<u32>) {
+        negatives.resize(users.len(), 0);
+        let blocks = negatives.par_chunks_mut(BLOCK).zip(users.par_chunks(BLOCK)).enumerate();
+        blocks.for_each(|(block, (negatives, users))| {
+            let mut rng = rng::stream(seed, "negatives", step << 32 | block as u64);
+            for (negative, &user) in negatives.iter_mut().zip(users) {
+                *negative = self.negative(user, &mut rng);
+            }
+        });
+    }
+
+    fn negative(&self, user: u32, rng: &mut impl rand::Rng) -> u32 {
+        loop {
+            let item = rng.random_range(0..self.graph.n_items as u32);
+            if !self.graph.contains(user, item) {
+                return item;
+            }
+        }
     }
 }
 
@@ -41,7 +52,6 @@ impl<'a> Uniform<'a> {
 mod tests {
     use super::*;
     use crate::data::Interactions;
-    use crate::rng;
     use statrs::distribution::{ChiSquared, ContinuousCDF};
 
     fn graph(items: usize, owned: &[u32]) -> Graph {
@@ -52,11 +62,17 @@ mod tests {
         )
     }
 
+    fn draw(graph: &Graph, users: &[u32], seed: u64) -> Vec<u32> {
+        let mut negatives = Vec::new();
+        Uniform::new(graph).unwrap().draw(users, seed, 0, &mut negatives);
+        negatives
+    }
+
     #[test]
     fn uniform_over_the_complement() {
         let graph = graph(50, &[0, 3, 4, 20, 49]);
         let draws = 90_000;
-        let drawn = Uniform::new(&graph).unwrap().draw(&vec![0; draws], &mut rng::stream(7, "negatives", 0));
+        let drawn = draw(&graph, &vec![0; draws], 7);
         let mut counts = [0usize; 50];
         drawn.iter().for_each(|&item| counts[item as usize] += 1);
         assert!(graph.items_of(0).iter().all(|&item| counts[item as usize] == 0));
@@ -73,7 +89,7 @@ mod tests {
     fn all_items_but_one_leave_that_one() {
         let owned: Vec<u32> = (0..40).filter(|&item| item != 17).collect();
         let graph = graph(40, &owned);
-        let drawn = Uniform::new(&graph).unwrap().draw(&[0; 100], &mut rng::stream(1, "negatives", 0));
+        let drawn = draw(&graph, &[0; 100], 1);
         assert_eq!(drawn, [17; 100]);
     }
 

@@ -14,7 +14,7 @@ use super::rank::{RankError, Scored, recommend};
 use super::select::{Criterion, Select};
 use crate::data::{Graph, Interactions};
 use crate::metric::{MetricError, Relevance, evaluate};
-use crate::model::{Adam, Encoder, xavier_tables};
+use crate::model::{Adam, Encoder, Nodes, xavier_tables};
 use crate::rng;
 use crate::sampler::{Learnt, Outcome, Sampler, SamplerError, Step, Uniform};
 
@@ -149,18 +149,62 @@ struct Training<'a> {
     uniform: Uniform<'a>,
     pairs: Vec<(u32, u32)>,
     device: Device,
-    encoder: Box<dyn Encoder>,
+    encoder: Box<dyn Encoder + 'a>,
     sampler: Box<dyn Sampler>,
     tables: Vec<f32>,
     adam: Adam,
     /// Encoded vectors, and gradients with respect to them and to the tables: all of the tables' shape.
     encoded: Vec<f32>,
+    /// All zeros between steps.
     encoded_gradient: Vec<f32>,
     gradient: Vec<f32>,
+    batch: Batch,
     done: usize,
     since_best: usize,
     best: Option<Best>,
     curve: Vec<Point>,
+}
+
+/// The rows of a step.
+#[derive(Default)]
+struct Batch {
+    users: Vec<u32>,
+    positives: Vec<u32>,
+    negatives: Vec<u32>,
+    /// The nodes of the three, row by row.
+    nodes: [Vec<usize>; 3],
+    /// Which nodes are among them; all false between steps.
+    marks: Vec<bool>,
+}
+
+impl Batch {
+    /// For a graph of `nodes` nodes.
+    fn new(nodes: usize) -> Self {
+        Self { marks: vec![false; nodes], ..Self::default() }
+    }
+
+    fn fill(&mut self, pairs: &[(u32, u32)], uniform: &Uniform, n_users: usize, seed: u64, step: u64) {
+        let Self { users, positives, negatives, nodes, marks } = self;
+        users.clear();
+        users.extend(pairs.iter().map(|pair| pair.0));
+        positives.clear();
+        positives.extend(pairs.iter().map(|pair| pair.1));
+        uniform.draw(users, seed, step, negatives);
+        for (nodes, (ids, first)) in nodes.iter_mut().zip([(users, 0), (positives, n_users), (negatives, n_users)]) {
+            nodes.clear();
+            nodes.extend(ids.iter().map(|&id| first + id as usize));
+            nodes.iter().for_each(|&node| marks[node] = true);
+        }
+    }
+
+    /// Takes the marks back, and the rows of `values` that are marked to zero.
+    fn clear(&mut self, dim: usize, values: &mut [f32]) {
+        for &node in self.nodes.iter().flatten() {
+            if std::mem::take(&mut self.marks[node]) {
+                values[node * dim..][..dim].fill(0.0);
+            }
+        }
+    }
 }
 
 /// How the best epoch is found.
@@ -216,6 +260,7 @@ impl<'a> Training<'a> {
             encoded: vec![0.0; length],
             encoded_gradient: vec![0.0; length],
             gradient: vec![0.0; length],
+            batch: Batch::new(graph.n_users + graph.n_items),
             done: 0,
             since_best: 0,
             best: None,
@@ -288,39 +333,38 @@ impl<'a> Training<'a> {
     }
 
     /// One optimiser step. Returns what the sampler said, and the regularisation.
-    fn step(&mut self, batch: &[(u32, u32)], index: u64) -> Result<(Outcome, f64), TrainError> {
+    fn step(&mut self, pairs: &[(u32, u32)], index: u64) -> Result<(Outcome, f64), TrainError> {
         let Config { dim, seed, epochs, batch_size, .. } = *self.config;
         let n_users = self.graph.n_users;
-        let users: Vec<u32> = batch.iter().map(|pair| pair.0).collect();
-        let positives: Vec<u32> = batch.iter().map(|pair| pair.1).collect();
-        let negatives = self.uniform.draw(&users, &mut rng::stream(seed, "negatives", index));
-        self.encoder.encode(&self.tables, &mut self.encoded);
+        let batch = &mut self.batch;
+        batch.fill(pairs, &self.uniform, n_users, seed, index);
+        let all = self.config.sampler.reads_all_items();
+        let read = if all { Nodes::All } else { Nodes::Marked(&batch.marks) };
+        self.encoder.encode(&self.tables, read, &mut self.encoded);
         let outcome = self.sampler.step(&Step {
             seed,
             epoch: self.done,
             epochs,
             index,
-            users: &users,
-            positives: &positives,
-            negatives: &negatives,
+            users: &batch.users,
+            positives: &batch.positives,
+            negatives: &batch.negatives,
             encoded: &self.encoded,
             n_users,
             dim,
         })?;
-
-        let item_nodes = |ids: &[u32]| ids.iter().map(|&item| n_users + item as usize).collect::<Vec<_>>();
-        let nodes = [users.iter().map(|&user| user as usize).collect(), item_nodes(&positives), item_nodes(&negatives)];
-        self.encoded_gradient.fill(0.0);
-        for (nodes, rows) in nodes.iter().zip([&outcome.user, &outcome.positive, &outcome.negative]) {
+        for (nodes, rows) in batch.nodes.iter().zip([&outcome.user, &outcome.positive, &outcome.negative]) {
             for (&node, row) in nodes.iter().zip(rows.chunks_exact(dim)) {
                 let sum = &mut self.encoded_gradient[node * dim..][..dim];
                 sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
         }
-        self.encoder.pull_back(&self.encoded_gradient, &mut self.gradient);
+        self.encoder.pull_back(&self.encoded_gradient, Nodes::Marked(&batch.marks), &mut self.gradient);
         let reg = &self.config.reg;
-        let penalty = nodes.iter().map(|nodes| reg.add(&self.tables, dim, nodes, batch_size, &mut self.gradient)).sum();
+        let add = |nodes: &Vec<usize>| reg.add(&self.tables, dim, nodes, batch_size, &mut self.gradient);
+        let penalty = batch.nodes.iter().map(add).sum();
         self.adam.step(&mut self.tables, &self.gradient);
+        batch.clear(dim, &mut self.encoded_gradient);
         Ok((outcome, penalty))
     }
 
@@ -329,7 +373,7 @@ impl<'a> Training<'a> {
         let last = self.done == self.config.epochs;
         let due = |selection: &&Selection| last || self.done.is_multiple_of(selection.every);
         let Some(selection) = self.selection.as_ref().filter(due) else { return Ok(()) };
-        self.encoder.encode(&self.tables, &mut self.encoded);
+        self.encoder.encode(&self.tables, Nodes::All, &mut self.encoded);
         let longest = selection.criterion.metrics().iter().map(|metric| metric.k()).max().unwrap_or(0);
         let valid = match (&self.config.select, self.config.mask) {
             (Select::TestOracle { .. }, Mask::TrainValid) => Some(&self.valid),
@@ -372,7 +416,7 @@ impl<'a> Training<'a> {
             Some(best) => (best.epoch, best.tables),
             None => (self.done, std::mem::take(&mut self.tables)),
         };
-        self.encoder.encode(&tables, &mut self.encoded);
+        self.encoder.encode(&tables, Nodes::All, &mut self.encoded);
         let masks = match self.config.mask {
             Mask::Train => vec![self.graph],
             Mask::TrainValid => vec![self.graph, &self.valid],

@@ -2,9 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::Adjacency;
 use crate::data::Graph;
-use crate::model::Encoder;
+use crate::model::{Encoder, Nodes};
 
 /// `P` as in [`super::LightGcn`]; vectors come from and go back to main memory.
 pub struct OnDevice {
@@ -17,12 +16,29 @@ pub struct OnDevice {
 
 impl OnDevice {
     pub fn new(graph: &Graph, layers: usize, dim: usize, device: Device) -> Self {
-        let Adjacency { start, neighbour, weight } = Adjacency::new(graph);
-        let nodes = start.len() as i64 - 1;
-        let wide = |index: &[u32]| Tensor::from_slice(&index.iter().map(|&at| i64::from(at)).collect::<Vec<_>>());
-        let start = Tensor::from_slice(&start.iter().map(|&at| at as i64).collect::<Vec<_>>());
+        let nodes = (graph.n_users + graph.n_items) as i64;
+        let (user_scale, item_scale) = graph.inv_sqrt_degrees();
+        let mut start = Vec::with_capacity(graph.n_users + graph.n_items + 1);
+        let mut neighbour = Vec::with_capacity(2 * graph.n_edges());
+        let mut weight = Vec::with_capacity(2 * graph.n_edges());
+        start.push(0);
+        for (user, scale) in (0u32..).zip(&user_scale) {
+            for &item in graph.items_of(user) {
+                neighbour.push(graph.n_users as i64 + i64::from(item));
+                weight.push(scale * item_scale[item as usize]);
+            }
+            start.push(neighbour.len() as i64);
+        }
+        for (item, scale) in (0u32..).zip(&item_scale) {
+            for &user in graph.users_of(item) {
+                neighbour.push(i64::from(user));
+                weight.push(scale * user_scale[user as usize]);
+            }
+            start.push(neighbour.len() as i64);
+        }
         let [start, neighbour, weight] =
-            [start, wide(&neighbour), Tensor::from_slice(&weight)].map(|part| part.to_device(device));
+            [Tensor::from_slice(&start), Tensor::from_slice(&neighbour), Tensor::from_slice(&weight)]
+                .map(|part| part.to_device(device));
         let adjacency = Tensor::sparse_csr_tensor_crow_col_value_size(
             &start,
             &neighbour,
@@ -47,11 +63,11 @@ impl OnDevice {
 }
 
 impl Encoder for OnDevice {
-    fn encode(&mut self, tables: &[f32], encoded: &mut [f32]) {
+    fn encode(&mut self, tables: &[f32], _: Nodes, encoded: &mut [f32]) {
         self.smooth(tables, encoded);
     }
 
-    fn pull_back(&mut self, encoded_gradient: &[f32], table_gradient: &mut [f32]) {
+    fn pull_back(&mut self, encoded_gradient: &[f32], _: Nodes, table_gradient: &mut [f32]) {
         self.smooth(encoded_gradient, table_gradient);
     }
 }
@@ -78,10 +94,10 @@ mod tests {
         let graph = Graph::with_size(users, items, &pairs);
         let tables: Vec<f32> = (0..(users + items) * dim).map(|_| rng.random::<f32>() - 0.5).collect();
         let mut expected = vec![0.0; tables.len()];
-        LightGcn::new(&graph, 3, dim).encode(&tables, &mut expected);
+        LightGcn::new(&graph, 3, dim).encode(&tables, Nodes::All, &mut expected);
         for device in [Some(Device::Cpu), tch::Cuda::is_available().then_some(Device::Cuda(0))].into_iter().flatten() {
             let mut found = vec![0.0; tables.len()];
-            OnDevice::new(&graph, 3, dim, device).encode(&tables, &mut found);
+            OnDevice::new(&graph, 3, dim, device).encode(&tables, Nodes::All, &mut found);
             assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{device:?}");
         }
     }
