@@ -19,9 +19,10 @@ lint: libtorch
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
-# The engine, and data at size beside polars; CNSDIFF_BENCH_ROWS=100000000 takes minutes and 10 GB of disk.
+# The engine, data at size beside polars, and training beside libtorch; CNSDIFF_BENCH_ROWS=100000000 takes minutes and
+# 10 GB of disk.
 bench: build
-	$(CARGO) bench --locked
+	$(if $(MIRROR),CNSDIFF_MIRROR=$(abspath $(MIRROR))) $(CARGO) bench --locked
 
 # Rewrites the files under docs/ that are generated from the code (a test compares them).
 generated: libtorch

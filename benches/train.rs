@@ -267,7 +267,7 @@ fn autograd(graph: &Graph, csr: bool) -> Result<f64, Box<dyn Error>> {
         let (mut power, mut sum) = (tables.shallow_clone(), tables.shallow_clone());
         for _ in 0..LAYERS {
             power = adjacency.matmul(&power);
-            sum += &power;
+            sum = &sum + &power;
         }
         let encoded = sum / (LAYERS + 1) as f64;
         let [u, i, j] = [&user, &positive, &negative].map(|index| encoded.index_select(0, index));

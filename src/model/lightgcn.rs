@@ -43,6 +43,7 @@ impl<'a> LightGcn<'a> {
                 dim,
                 share: if last { 1.0 / (layers + 1) as f32 } else { 1.0 },
                 base: x,
+                base_nodes: sources,
                 table: if first { x } else { table },
                 sources: if first { sources } else { Nodes::All },
                 wanted: if last { wanted } else { Nodes::All },

@@ -97,6 +97,9 @@ pub struct Learnt {
 pub trait Sampler: Send {
     fn step(&mut self, step: &Step) -> Result<Outcome, SamplerError>;
 
+    /// Takes an outcome back that is no longer needed, to use its memory again.
+    fn recycle(&mut self, _: Outcome) {}
+
     /// How many numbers it trains.
     fn parameters(&self) -> usize {
         0
@@ -129,9 +132,9 @@ impl SamplerParams {
         device: tch::Device,
     ) -> Box<dyn Sampler> {
         match self {
-            Self::Uniform {} => Box::new(rns::Rns),
+            Self::Uniform {} => Box::new(rns::Rns::default()),
             // Nothing is left of it but its uniform negatives: the plain sampler then, to the bit.
-            Self::Cnsdiff(params) if !params.generate && params.cl_weight == 0.0 => Box::new(rns::Rns),
+            Self::Cnsdiff(params) if !params.generate && params.cl_weight == 0.0 => Box::new(rns::Rns::default()),
             Self::Cnsdiff(params) => Box::new(cnsdiff::Cnsdiff::new((**params).clone(), seed, dim, optimizer, device)),
         }
     }

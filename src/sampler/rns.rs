@@ -13,12 +13,20 @@ const BLOCK: usize = 256;
 /// Running sums of an inner product: fixed, so that its bits do not depend on the width of the processor's vectors.
 const LANES: usize = 16;
 
-pub struct Rns;
+#[derive(Default)]
+pub struct Rns {
+    /// The outcome of the step before.
+    last: Outcome,
+}
 
 impl Sampler for Rns {
     fn step(&mut self, step: &Step) -> Result<Outcome, SamplerError> {
         let (rows, dim) = (step.users.len(), step.dim);
-        let [mut user, mut positive, mut negative] = [(); 3].map(|()| vec![0.0; rows * dim]);
+        let mut outcome = std::mem::take(&mut self.last);
+        let Outcome { user, positive, negative, .. } = &mut outcome;
+        for gradient in [&mut *user, positive, negative] {
+            gradient.resize(rows * dim, 0.0);
+        }
         let losses: Vec<f64> = user
             .par_chunks_mut(BLOCK * dim)
             .zip(positive.par_chunks_mut(BLOCK * dim))
@@ -28,8 +36,13 @@ impl Sampler for Rns {
                 bpr(step, block * BLOCK, 1.0 / rows as f64, user, positive, negative)
             })
             .collect();
-        let parts = vec![("bpr", losses.iter().sum::<f64>() / rows as f64)];
-        Ok(Outcome { parts, user, positive, negative, ..Outcome::default() })
+        outcome.parts.clear();
+        outcome.parts.push(("bpr", losses.iter().sum::<f64>() / rows as f64));
+        Ok(outcome)
+    }
+
+    fn recycle(&mut self, outcome: Outcome) {
+        self.last = outcome;
     }
 }
 
@@ -128,7 +141,7 @@ mod tests {
                 n_users: users,
                 dim,
             };
-            let found = Rns.step(&step).unwrap();
+            let found = Rns::default().step(&step).unwrap();
 
             let matrix = |rows: Vec<&[f32]>| tensor::leaf(&Tensor::from_slice(&rows.concat()).view([-1, dim as i64]));
             let user = matrix(users_of.iter().map(|&user| step.user(user)).collect());

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use rand::seq::SliceRandom;
 use tch::Device;
 
+use super::batch::Batch;
 use super::checkpoint;
 use super::config::{Config, Mask};
 use super::rank::{RankError, Scored, recommend};
@@ -165,48 +166,6 @@ struct Training<'a> {
     curve: Vec<Point>,
 }
 
-/// The rows of a step.
-#[derive(Default)]
-struct Batch {
-    users: Vec<u32>,
-    positives: Vec<u32>,
-    negatives: Vec<u32>,
-    /// The nodes of the three, row by row.
-    nodes: [Vec<usize>; 3],
-    /// Which nodes are among them; all false between steps.
-    marks: Vec<bool>,
-}
-
-impl Batch {
-    /// For a graph of `nodes` nodes.
-    fn new(nodes: usize) -> Self {
-        Self { marks: vec![false; nodes], ..Self::default() }
-    }
-
-    fn fill(&mut self, pairs: &[(u32, u32)], uniform: &Uniform, n_users: usize, seed: u64, step: u64) {
-        let Self { users, positives, negatives, nodes, marks } = self;
-        users.clear();
-        users.extend(pairs.iter().map(|pair| pair.0));
-        positives.clear();
-        positives.extend(pairs.iter().map(|pair| pair.1));
-        uniform.draw(users, seed, step, negatives);
-        for (nodes, (ids, first)) in nodes.iter_mut().zip([(users, 0), (positives, n_users), (negatives, n_users)]) {
-            nodes.clear();
-            nodes.extend(ids.iter().map(|&id| first + id as usize));
-            nodes.iter().for_each(|&node| marks[node] = true);
-        }
-    }
-
-    /// Takes the marks back, and the rows of `values` that are marked to zero.
-    fn clear(&mut self, dim: usize, values: &mut [f32]) {
-        for &node in self.nodes.iter().flatten() {
-            if std::mem::take(&mut self.marks[node]) {
-                values[node * dim..][..dim].fill(0.0);
-            }
-        }
-    }
-}
-
 /// How the best epoch is found.
 struct Selection {
     /// Prefix of the measures in the curve.
@@ -260,7 +219,7 @@ impl<'a> Training<'a> {
             encoded: vec![0.0; length],
             encoded_gradient: vec![0.0; length],
             gradient: vec![0.0; length],
-            batch: Batch::new(graph.n_users + graph.n_items),
+            batch: Batch::new(graph.n_users, graph.n_items, config.dim),
             done: 0,
             since_best: 0,
             best: None,
@@ -316,6 +275,7 @@ impl<'a> Training<'a> {
             let (outcome, reg) = self.step(batch, index)?;
             let parts = outcome.parts.iter().chain(&outcome.diagnostics);
             parts.chain(&[("reg", reg)]).for_each(|(name, value)| means.add(name, *value, batch.len()));
+            self.sampler.recycle(outcome);
         }
         self.done += 1;
         for (name, value) in means.finish() {
@@ -335,11 +295,9 @@ impl<'a> Training<'a> {
     /// One optimiser step. Returns what the sampler said, and the regularisation.
     fn step(&mut self, pairs: &[(u32, u32)], index: u64) -> Result<(Outcome, f64), TrainError> {
         let Config { dim, seed, epochs, batch_size, .. } = *self.config;
-        let n_users = self.graph.n_users;
-        let batch = &mut self.batch;
-        batch.fill(pairs, &self.uniform, n_users, seed, index);
-        let all = self.config.sampler.reads_all_items();
-        let read = if all { Nodes::All } else { Nodes::Marked(&batch.marks) };
+        let Self { batch, encoded_gradient, gradient, .. } = self;
+        batch.fill(pairs, &self.uniform, seed, index);
+        let read = if self.config.sampler.reads_all_items() { Nodes::All } else { batch.nodes() };
         self.encoder.encode(&self.tables, read, &mut self.encoded);
         let outcome = self.sampler.step(&Step {
             seed,
@@ -350,21 +308,14 @@ impl<'a> Training<'a> {
             positives: &batch.positives,
             negatives: &batch.negatives,
             encoded: &self.encoded,
-            n_users,
+            n_users: self.graph.n_users,
             dim,
         })?;
-        for (nodes, rows) in batch.nodes.iter().zip([&outcome.user, &outcome.positive, &outcome.negative]) {
-            for (&node, row) in nodes.iter().zip(rows.chunks_exact(dim)) {
-                let sum = &mut self.encoded_gradient[node * dim..][..dim];
-                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-            }
-        }
-        self.encoder.pull_back(&self.encoded_gradient, Nodes::Marked(&batch.marks), &mut self.gradient);
-        let reg = &self.config.reg;
-        let add = |nodes: &Vec<usize>| reg.add(&self.tables, dim, nodes, batch_size, &mut self.gradient);
-        let penalty = batch.nodes.iter().map(add).sum();
-        self.adam.step(&mut self.tables, &self.gradient);
-        batch.clear(dim, &mut self.encoded_gradient);
+        batch.scatter(&outcome, encoded_gradient);
+        self.encoder.pull_back(encoded_gradient, batch.nodes(), gradient);
+        let penalty = batch.regularise(&self.config.reg, &self.tables, batch_size, gradient);
+        self.adam.step(&mut self.tables, gradient);
+        batch.clear(encoded_gradient);
         Ok((outcome, penalty))
     }
 

@@ -2,6 +2,8 @@
 //! [`Watch`] how far it is; it knows neither files nor stages nor the language of pipelines.
 
 #[cfg(feature = "torch")]
+mod batch;
+#[cfg(feature = "torch")]
 mod checkpoint;
 pub mod config;
 #[cfg(feature = "torch")]

@@ -1,7 +1,13 @@
 //! Regularisation of the raw table rows that a step uses. The literature calls three different things "L2".
 
+use std::ops::Range;
+
+use multiversion::multiversion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Running sums of a sum of squares: fixed, so that its bits do not depend on the width of the processor's vectors.
+const LANES: usize = 16;
 
 /// The form and weight of the penalty. `X_u, X_i, X_j` are the step's rows of users, positives and negatives,
 /// repetitions included.
@@ -32,28 +38,54 @@ impl Default for Regularisation {
 }
 
 impl Regularisation {
-    /// Adds the gradient for the rows `nodes` of `tables` to `gradient`, and returns the penalty. The gradient of the
+    /// Adds the gradient for the rows `ids` of `table` to `gradient`, and returns the penalty. The gradient of the
     /// norm is 0 where all rows are 0.
-    pub fn add(&self, tables: &[f32], dim: usize, nodes: &[usize], batch_size: usize, gradient: &mut [f32]) -> f64 {
-        if self.weight == 0.0 || nodes.is_empty() {
+    pub fn add(&self, table: &[f32], dim: usize, ids: &[u32], batch_size: usize, gradient: &mut [f32]) -> f64 {
+        if self.weight == 0.0 || ids.is_empty() {
             return 0.0;
         }
-        let row = |node: usize| node * dim..(node + 1) * dim;
-        let square: f64 =
-            nodes.iter().flat_map(|&node| &tables[row(node)]).map(|&value| f64::from(value).powi(2)).sum();
-        let (norm, rows) = (square.sqrt(), nodes.len() as f64);
+        let square = sum_of_squares(table, dim, ids);
+        let (norm, rows) = (square.sqrt(), ids.len() as f64);
         let frob = self.weight / rows / if self.form == Form::FrobB { batch_size as f64 } else { 1.0 };
         let (penalty, slope) = match self.form {
             Form::Frob | Form::FrobB => (frob * norm, if norm > 0.0 { frob / norm } else { 0.0 }),
             Form::Sq2b => (self.weight * square / (2.0 * rows), self.weight / rows),
         };
-        let slope = slope as f32;
-        for &node in nodes {
-            for (gradient, value) in gradient[row(node)].iter_mut().zip(&tables[row(node)]) {
-                *gradient += slope * value;
+        add_rows(slope as f32, table, dim, ids, gradient);
+        penalty
+    }
+}
+
+#[inline(always)]
+fn range(id: u32, dim: usize) -> Range<usize> {
+    id as usize * dim..(id as usize + 1) * dim
+}
+
+/// Over the rows `ids` of `table`, repetitions included.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn sum_of_squares(table: &[f32], dim: usize, ids: &[u32]) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    for &id in ids {
+        let (blocks, rest) = table[range(id, dim)].as_chunks::<LANES>();
+        for block in blocks {
+            for (sum, &value) in sums.iter_mut().zip(block) {
+                *sum = f64::from(value).mul_add(f64::from(value), *sum);
             }
         }
-        penalty
+        for (sum, &value) in sums.iter_mut().zip(rest) {
+            *sum = f64::from(value).mul_add(f64::from(value), *sum);
+        }
+    }
+    sums.into_iter().sum()
+}
+
+/// Adds `slope` times each of the rows `ids` of `table` to the same row of `sum`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn add_rows(slope: f32, table: &[f32], dim: usize, ids: &[u32], sum: &mut [f32]) {
+    for &id in ids {
+        for (sum, value) in sum[range(id, dim)].iter_mut().zip(&table[range(id, dim)]) {
+            *sum = slope.mul_add(*value, *sum);
+        }
     }
 }
 
@@ -98,8 +130,8 @@ mod tests {
             .into_iter()
             .map(|name| {
                 let rows: Vec<Vec<f32>> = serde_json::from_value(golden["bpr"][name].clone()).unwrap();
-                let nodes: Vec<usize> = (0..rows.len()).collect();
-                reg.add(&rows.concat(), rows[0].len(), &nodes, 6, &mut vec![0.0; 6 * 64])
+                let ids: Vec<u32> = (0..rows.len() as u32).collect();
+                reg.add(&rows.concat(), rows[0].len(), &ids, 6, &mut vec![0.0; 6 * 64])
             })
             .sum();
         let expected = golden["l2_reg"]["value"].as_f64().unwrap();

@@ -30,8 +30,10 @@ pub(super) struct Operands<'a> {
     pub dim: usize,
     pub share: f32,
     pub base: &'a [f32],
+    /// Outside these `base` is zero.
+    pub base_nodes: Nodes<'a>,
     pub table: &'a [f32],
-    /// Where `table` is not zero.
+    /// Outside these `table` is zero.
     pub sources: Nodes<'a>,
     /// Which rows are written.
     pub wanted: Nodes<'a>,
@@ -45,7 +47,7 @@ struct Side<'a> {
     neighbours: &'a [u32],
     scale: &'a [f32],
     neighbour_scale: &'a [f32],
-    /// `base` and `wanted` hold this side's rows, `table` and `sources` the other's.
+    /// `base`, `base_nodes` and `wanted` are of this side's rows, `table` and `sources` of the other's.
     operands: Operands<'a>,
 }
 
@@ -58,9 +60,10 @@ impl<'a> Adjacency<'a> {
     /// Writes the wanted rows of `share (base + A table)`.
     pub fn product(&self, operands: Operands, out: &mut [f32]) {
         let Self { graph, user_scale, item_scale } = self;
-        let Operands { dim, base, table, sources, wanted, .. } = operands;
+        let Operands { dim, base, base_nodes, table, sources, wanted, .. } = operands;
         let users = graph.n_users;
         let (user_base, item_base) = base.split_at(users * dim);
+        let (user_base_nodes, item_base_nodes) = base_nodes.split_at(users);
         let (user_table, item_table) = table.split_at(users * dim);
         let (user_sources, item_sources) = sources.split_at(users);
         let (user_wanted, item_wanted) = wanted.split_at(users);
@@ -72,6 +75,7 @@ impl<'a> Adjacency<'a> {
             neighbour_scale: item_scale,
             operands: Operands {
                 base: user_base,
+                base_nodes: user_base_nodes,
                 table: item_table,
                 sources: item_sources,
                 wanted: user_wanted,
@@ -85,6 +89,7 @@ impl<'a> Adjacency<'a> {
             neighbour_scale: user_scale,
             operands: Operands {
                 base: item_base,
+                base_nodes: item_base_nodes,
                 table: user_table,
                 sources: user_sources,
                 wanted: item_wanted,
@@ -126,7 +131,7 @@ fn rows(side: &Side, first: usize, out: &mut [f32]) {
 /// `W` columns of a row, whose sums stay in registers. Returns `W`.
 #[inline(always)]
 fn columns<const W: usize>(side: &Side, row: usize, column: usize, out: &mut [f32]) -> usize {
-    let Operands { dim, share, base, table, sources, .. } = side.operands;
+    let Operands { dim, share, base, base_nodes, table, sources, .. } = side.operands;
     let mut sum = [0.0f32; W];
     let mut kept = [0u32; GROUP];
     for group in side.neighbours[side.ends[row]..side.ends[row + 1]].chunks(GROUP) {
@@ -143,10 +148,14 @@ fn columns<const W: usize>(side: &Side, row: usize, column: usize, out: &mut [f3
             }
         }
     }
-    let scale = side.scale[row];
-    let base = &base[row * dim + column..][..W];
-    for ((out, base), sum) in out[column..][..W].iter_mut().zip(base).zip(sum) {
-        *out = share * scale.mul_add(sum, *base);
+    let (scale, out) = (side.scale[row], &mut out[column..][..W]);
+    if base_nodes.contains(row) {
+        let base = &base[row * dim + column..][..W];
+        for ((out, base), sum) in out.iter_mut().zip(base).zip(sum) {
+            *out = share * scale.mul_add(sum, *base);
+        }
+    } else {
+        out.iter_mut().zip(sum).for_each(|(out, sum)| *out = share * (scale * sum));
     }
     W
 }
