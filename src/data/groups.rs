@@ -1,6 +1,7 @@
 //! Rows grouped by user or item, as compressed sparse rows (CSR): 4 bytes per row, and nothing to sort.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
@@ -24,27 +25,38 @@ impl Groups {
     ///
     /// # Errors
     /// More rows than four bytes can number.
-    pub fn new(ids: &[u32], keep: impl Fn(usize) -> bool) -> Result<Self, TooManyRows> {
+    pub fn new(ids: &[u32], keep: impl Fn(usize) -> bool + Sync) -> Result<Self, TooManyRows> {
         if u32::try_from(ids.len()).is_err() {
             return Err(TooManyRows { rows: ids.len() });
         }
-        let n = ids.iter().max().map_or(0, |&max| max as usize + 1);
-        let mut start = vec![0u32; n + 1];
-        let kept = || ids.iter().enumerate().filter(|&(row, _)| keep(row));
-        kept().for_each(|(_, &id)| start[id as usize + 1] += 1);
-        for id in 1..start.len() {
-            start[id] += start[id - 1];
+        let n = ids.par_iter().max().map_or(0, |&max| max as usize + 1);
+        // Stretches of rows are counted and placed side by side; their counts take no more memory than the rows.
+        let most = (ids.len() / n.max(1)).clamp(1, rayon::current_num_threads());
+        let length = ids.len().div_ceil(most).max(1);
+        let stretches = || (0..ids.len()).into_par_iter().step_by(length).zip(ids.par_chunks(length));
+        let counts = |stretch| {
+            let mut counts = vec![0u32; n];
+            kept(stretch, &keep).for_each(|(_, id)| counts[id] += 1);
+            counts
+        };
+        let mut places: Vec<Vec<u32>> = stretches().map(counts).collect();
+        // Within a group, the rows of a stretch follow those of the stretches before it.
+        let (mut start, mut end) = (Vec::with_capacity(n + 1), 0);
+        for id in 0..n {
+            start.push(end);
+            for places in &mut places {
+                end += std::mem::replace(&mut places[id], end);
+            }
         }
-        // Every group is filled from its start, which thereby becomes the start of the next one.
-        let mut rows = vec![0; start.last().map_or(0, |&end| end as usize)];
-        for (row, &id) in kept() {
-            let next = &mut start[id as usize];
-            rows[*next as usize] = row as u32;
-            *next += 1;
-        }
-        start.rotate_right(1);
-        start[0] = 0;
-        Ok(Self { start, rows })
+        start.push(end);
+        let rows: Vec<AtomicU32> = (0..end).into_par_iter().map(|_| AtomicU32::new(0)).collect();
+        stretches().zip(&mut places).for_each(|(stretch, places)| {
+            for (row, id) in kept(stretch, &keep) {
+                rows[places[id] as usize].store(row as u32, Ordering::Relaxed);
+                places[id] += 1;
+            }
+        });
+        Ok(Self { start, rows: rows.into_iter().map(AtomicU32::into_inner).collect() })
     }
 
     /// Number of ids `0..=max`, those without rows among them.
@@ -67,6 +79,11 @@ impl Groups {
         self.start[id] as usize..self.start[id + 1] as usize
     }
 
+    /// All rows, group by group.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
     /// All rows, group by group, for rearranging within groups.
     pub fn rows_mut(&mut self) -> &mut [u32] {
         &mut self.rows
@@ -87,6 +104,14 @@ impl Groups {
         let stretch = |stretch: usize| bound(stretch)..bound(stretch + 1).max(bound(stretch));
         (0..stretches).into_par_iter().map(|index| work(stretch(index))).collect()
     }
+}
+
+/// The rows of a stretch that count, and their ids. The stretch comes with the number of its first row.
+fn kept<'a>(
+    (first, ids): (usize, &'a [u32]),
+    keep: &'a impl Fn(usize) -> bool,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
+    (first..).zip(ids).filter(|&(row, _)| keep(row)).map(|(row, &id)| (row, id as usize))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a split contains, measured: what leaks between its parts, what they lack, and how far their popularity lies from
 //! that of train. A pure function of a log and its split.
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -74,10 +75,15 @@ pub(super) const EXAMPLES: usize = 3;
 
 impl Audit {
     pub fn new(log: &Log, split: &Split) -> Self {
-        let mut audit = Self { measures: Vec::new(), counts: item_counts(log, split), breaches: Vec::new() };
-        audit.contents(log, split);
+        let seen = Seen::new(log, split);
+        let mut audit = Self { measures: Vec::new(), counts: Default::default(), breaches: Vec::new() };
+        for role in Role::USED {
+            let counts = &seen.counts[role.index()];
+            audit.counts[role.index()] = split.items.old_id.iter().map(|&item| counts[item as usize]).collect();
+        }
+        audit.contents(&seen, split);
         audit.leaks(split);
-        audit.time_travel(log, split);
+        audit.time_travel(&seen, log, split);
         audit.shift();
         let order = |measure: &Measure| measure.part.index();
         audit.measures.sort_by_key(order);
@@ -105,13 +111,9 @@ impl Audit {
         Role::USED.into_iter().filter(filled).collect()
     }
 
-    fn contents(&mut self, log: &Log, split: &Split) {
-        let mut roles_of_user = vec![0u8; split.users.old_id.len()];
-        for (&user, role) in log.rows.user.iter().zip(&split.roles).filter(|&(_, &role)| role != Role::Unused) {
-            roles_of_user[split.users.new_id[user as usize] as usize] |= role.bit();
-        }
+    fn contents(&mut self, seen: &Seen, split: &Split) {
         for role in Role::USED.into_iter().filter(|role| split.found.rows[role.index()] > 0) {
-            let users = roles_of_user.iter().filter(|&&roles| roles & role.bit() != 0).count();
+            let users = seen.users[role.index()];
             let items = self.counts[role.index()].iter().filter(|&&count| count > 0).count();
             self.add(role, "rows_before", split.found.rows[role.index()] as f64);
             self.add(role, "rows", split.found.kept(role) as f64);
@@ -152,28 +154,20 @@ impl Audit {
     }
 
     /// Rows earlier than what was learned from.
-    fn time_travel(&mut self, log: &Log, split: &Split) {
+    fn time_travel(&mut self, seen: &Seen, log: &Log, split: &Split) {
         let Some(time) = &log.rows.time else { return };
-        let mut last_of_user = vec![i64::MIN; split.users.old_id.len()];
-        let user = |row: usize| split.users.new_id[log.rows.user[row] as usize] as usize;
-        for row in (0..time.len()).filter(|&row| split.roles[row] == Role::Train) {
-            let last = &mut last_of_user[user(row)];
-            *last = time[row].max(*last);
-        }
-        let last_of_all = last_of_user.iter().max().copied().unwrap_or(i64::MIN);
+        let of_all = earlier_than(seen.last, time, &split.roles);
         let parts = self.parts();
         let test = if parts.contains(&Role::Ood) { Role::Ood } else { Role::Iid };
         for role in parts.into_iter().filter(|&role| role != Role::Train) {
-            let own = || (0..time.len()).filter(|&row| split.roles[row] == role);
-            for (name, check) in [("time_travel", Check::TimeTravel), ("time_travel_global", Check::TimeTravelGlobal)] {
-                let global = check == Check::TimeTravelGlobal;
-                let last = |row: usize| if global { last_of_all } else { last_of_user[user(row)] };
-                let earlier = || own().filter(|&row| time[row] < last(row));
-                let count = earlier().count();
-                self.add(role, name, count as f64 / split.found.kept(role) as f64);
+            for (name, check, earlier) in [
+                ("time_travel", Check::TimeTravel, &seen.earlier),
+                ("time_travel_global", Check::TimeTravelGlobal, &of_all),
+            ] {
+                let earlier = &earlier[role.index()];
+                self.add(role, name, earlier.count as f64 / split.found.kept(role) as f64);
                 if role == test {
-                    let rows: Vec<u32> = earlier().take(EXAMPLES).map(|row| row as u32).collect();
-                    self.breach(check, role, count, &rows);
+                    self.breach(check, role, earlier.count, &earlier.first);
                 }
             }
         }
@@ -203,13 +197,111 @@ impl Audit {
     }
 }
 
-fn item_counts(log: &Log, split: &Split) -> [Vec<u32>; Role::COUNT] {
-    let mut counts: [Vec<u32>; Role::COUNT] = Default::default();
-    Role::USED.into_iter().for_each(|role| counts[role.index()] = vec![0; split.items.old_id.len()]);
-    for (&item, role) in log.rows.item.iter().zip(&split.roles).filter(|&(_, &role)| role != Role::Unused) {
-        let item = split.items.new_id[item as usize];
-        debug_assert_ne!(item, UNSEEN, "a kept row has an item that train has");
-        counts[role.index()][item as usize] += 1;
+/// What one pass over the rows of each user finds.
+struct Seen {
+    /// How often each item (former ids) occurs in each part, by [`Role::index`].
+    counts: [Vec<u32>; Role::COUNT],
+    /// How many users each part has.
+    users: [usize; Role::COUNT],
+    /// The time of the last training row.
+    last: i64,
+    /// Rows that are earlier than the last training row of their user.
+    earlier: [Rows; Role::COUNT],
+}
+
+/// How many rows were found, and the first ones.
+#[derive(Clone, Debug, Default)]
+struct Rows {
+    count: usize,
+    first: Vec<u32>,
+}
+
+impl Rows {
+    /// Rows may come in any order.
+    fn add(&mut self, row: u32) {
+        self.count += 1;
+        self.keep(row);
     }
-    counts
+
+    fn keep(&mut self, row: u32) {
+        if self.first.len() < EXAMPLES || self.first.last().is_some_and(|&last| row < last) {
+            self.first.insert(self.first.partition_point(|&own| own < row), row);
+            self.first.truncate(EXAMPLES);
+        }
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.count += other.count;
+        other.first.iter().for_each(|&row| self.keep(row));
+    }
+}
+
+impl Seen {
+    fn new(log: &Log, split: &Split) -> Self {
+        let time = log.rows.time.as_deref();
+        let mut stretches = log.by_user.in_parallel(|users| {
+            let mut seen = Self::empty(split.items.new_id.len());
+            let mut held_out = Vec::new();
+            for user in users {
+                let (mut roles, mut last) = (0, i64::MIN);
+                held_out.clear();
+                for (row, item) in log.of_user(user) {
+                    let role = split.roles[row as usize];
+                    if role == Role::Unused {
+                        continue;
+                    }
+                    debug_assert_ne!(split.items.new_id[item as usize], UNSEEN, "train has the items of kept rows");
+                    roles |= role.bit();
+                    seen.counts[role.index()][item as usize] += 1;
+                    let Some(time) = time else { continue };
+                    match role {
+                        Role::Train => last = last.max(time[row as usize]),
+                        _ => held_out.push((row, role, time[row as usize])),
+                    }
+                }
+                for role in Role::USED.into_iter().filter(|role| roles & role.bit() != 0) {
+                    seen.users[role.index()] += 1;
+                }
+                for &(row, role, _) in held_out.iter().filter(|&&(_, _, time)| time < last) {
+                    seen.earlier[role.index()].add(row);
+                }
+                seen.last = seen.last.max(last);
+            }
+            seen
+        });
+        let first = stretches.pop().unwrap_or_else(|| Self::empty(split.items.new_id.len()));
+        stretches.iter().fold(first, Self::and)
+    }
+
+    fn empty(n_items: usize) -> Self {
+        let counts = std::array::from_fn(|_| vec![0; n_items]);
+        Self { counts, users: Default::default(), last: i64::MIN, earlier: Default::default() }
+    }
+
+    fn and(mut self, other: &Self) -> Self {
+        for role in 0..Role::COUNT {
+            self.counts[role].iter_mut().zip(&other.counts[role]).for_each(|(own, other)| *own += other);
+            self.users[role] += other.users[role];
+            self.earlier[role].append(&other.earlier[role]);
+        }
+        self.last = self.last.max(other.last);
+        self
+    }
+}
+
+/// How many rows one task looks at.
+const ROWS: usize = 1 << 16;
+
+/// The rows of each role before a time.
+fn earlier_than(last: i64, time: &[i64], roles: &[Role]) -> [Rows; Role::COUNT] {
+    let stretches = roles.par_chunks(ROWS).zip(time.par_chunks(ROWS)).enumerate().map(|(index, (roles, time))| {
+        let mut earlier: [Rows; Role::COUNT] = Default::default();
+        let rows = (index * ROWS..).zip(roles).zip(time).filter(|&(_, &time)| time < last);
+        rows.for_each(|((row, role), _)| earlier[role.index()].add(row as u32));
+        earlier
+    });
+    stretches.reduce(Default::default, |mut earlier, more| {
+        earlier.iter_mut().zip(&more).for_each(|(own, more)| own.append(more));
+        earlier
+    })
 }

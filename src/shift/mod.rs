@@ -19,6 +19,7 @@ mod tail;
 mod temporal;
 mod temporal_per_user;
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -165,6 +166,9 @@ pub struct Log<'a> {
     /// The names of the parts, in the order in which they were read.
     pub names: &'a [String],
     by_user: Groups,
+    /// The item of each row of `by_user`, in that order: scenario and audit go through the pairs of each user, and rows
+    /// of a user lie far apart.
+    items: Vec<u32>,
 }
 
 /// The data do not allow the scenario.
@@ -230,33 +234,47 @@ impl<'a> Log<'a> {
     /// # Errors
     /// There are too many rows for indices of 4 bytes.
     pub fn new(rows: &'a Interactions, part: &'a [u32], names: &'a [String]) -> Result<Self, ShiftError> {
-        Ok(Self { rows, part, names, by_user: Groups::new(&rows.user, |_| true)? })
+        let by_user = Groups::new(&rows.user, |_| true)?;
+        let items = by_user.rows().par_iter().map(|&row| rows.item[row as usize]).collect();
+        Ok(Self { rows, part, names, by_user, items })
+    }
+
+    /// The rows of a user with their items, in order.
+    fn of_user(&self, user: usize) -> impl Iterator<Item = (u32, u32)> {
+        let items = &self.items[self.by_user.range(user)];
+        self.by_user.of(user).iter().copied().zip(items.iter().copied())
     }
 
     /// The first row of each user-item pair for train, the others unused: what recipes that divide a whole log start from.
     fn distinct(&self) -> Vec<Role> {
         let mut roles = vec![Role::Train; self.rows.len()];
-        self.drop_repeats(&mut roles);
+        let repeats = self.repeats(|_| true);
+        repeats.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
         roles
     }
 
     /// Of the training rows of each user-item pair, all but the first become unused.
     fn drop_repeats(&self, roles: &mut [Role]) {
+        let repeats = self.repeats(|row| roles[row as usize] == Role::Train);
+        repeats.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
+    }
+
+    /// Of the rows of each user-item pair that count, all but the first.
+    fn repeats(&self, counts: impl Fn(u32) -> bool + Sync) -> Vec<Vec<u32>> {
         let n_items = size(&self.rows.item);
-        let repeats = self.by_user.in_parallel(|users| {
+        self.by_user.in_parallel(|users| {
             let mut pairs = Pairs::new(n_items);
             let mut repeats = Vec::new();
             for user in users {
                 pairs.turn_to(user as u32);
-                for &row in self.by_user.of(user).iter().filter(|&&row| roles[row as usize] == Role::Train) {
-                    if pairs.add(self.rows.item[row as usize] as usize, Role::Train) != 0 {
+                for (row, item) in self.of_user(user).filter(|&(row, _)| counts(row)) {
+                    if pairs.add(item as usize, Role::Train) != 0 {
                         repeats.push(row);
                     }
                 }
             }
             repeats
-        });
-        repeats.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
+        })
     }
 
     /// The times of all rows.
@@ -274,7 +292,7 @@ impl<'a> Log<'a> {
 
 /// Number of ids `0..=max`.
 fn size(ids: &[u32]) -> usize {
-    ids.iter().max().map_or(0, |&max| max as usize + 1)
+    ids.par_iter().max().map_or(0, |&max| max as usize + 1)
 }
 
 /// The shares must be at least 0 and leave something over.

@@ -44,7 +44,7 @@ impl Rule for Popularity {
 /// rows.
 pub fn draw_item_uniformly(
     log: &Log,
-    from: impl Fn(usize) -> bool,
+    from: impl Fn(usize) -> bool + Sync,
     n: usize,
     seed: u64,
 ) -> Result<Vec<u32>, TooManyRows> {

@@ -171,20 +171,21 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
         let mut found = Found::default();
         let mut dropped = Vec::new();
         let mut pairs = Pairs::new(of_item.0.len());
+        let mut own = Vec::new();
         for user in users {
             pairs.turn_to(user as u32);
             let user_seen = of_user.has(user, Role::Train);
-            let own = || log.by_user.of(user).iter().map(|&row| (row, log.rows.item[row as usize] as usize));
+            own.clear();
+            own.extend(log.of_user(user).map(|(row, item)| (row, item as usize, roles[row as usize])));
             // Train first: what stands there decides about the others, wherever their rows are.
-            for (row, item) in own().filter(|&(row, _)| roles[row as usize] == Role::Train) {
+            for &(row, item, _) in own.iter().filter(|&&(_, _, role)| role == Role::Train) {
                 if pairs.add(item, Role::Train) & Role::Train.bit() != 0 && once {
                     found.repeated[Role::Train.index()] += 1;
                     example(&mut found.examples.repeated[Role::Train.index()], row);
                     dropped.push(row);
                 }
             }
-            for (row, item) in own() {
-                let role = roles[row as usize];
+            for &(row, item, role) in &own {
                 found.rows[role.index()] += 1;
                 if matches!(role, Role::Train | Role::Unused) {
                     continue;
