@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use crate::digest::Digest;
-use crate::store::{Entry, Store, columns};
+use crate::store::{Entry, OutputEntry, Store, columns};
 
 use super::exit::Stop;
 
@@ -72,21 +74,20 @@ impl Lock {
 
     /// What `results` give. Columns are digested only where `self` does not know the artifact already.
     pub fn renewed(&self, results: &[(&str, &Entry)], store: &Store) -> Result<Self, Stop> {
-        let mut lock = Self::default();
-        for &(id, entry) in results {
+        let artifact = |old: Option<&Line>, output: &OutputEntry| -> Result<_, Stop> {
+            let known = old.and_then(|line| line.artifacts.get(&output.name));
+            let artifact = match known.filter(|artifact| artifact.digest == output.digest) {
+                Some(artifact) => artifact.clone(),
+                None => Artifact { digest: output.digest, columns: short(&store.object_path(&output.digest))? },
+            };
+            Ok((output.name.clone(), artifact))
+        };
+        let line = |&(id, entry): &(&str, &Entry)| {
             let old = self.lines.get(id);
-            let mut artifacts = BTreeMap::new();
-            for output in &entry.outputs {
-                let known = old.and_then(|line| line.artifacts.get(&output.name));
-                let artifact = match known.filter(|artifact| artifact.digest == output.digest) {
-                    Some(artifact) => artifact.clone(),
-                    None => Artifact { digest: output.digest, columns: short(&store.object_path(&output.digest))? },
-                };
-                artifacts.insert(output.name.clone(), artifact);
-            }
-            lock.lines.insert(id.to_owned(), Line { key: entry.key, artifacts });
-        }
-        Ok(lock)
+            let artifacts = entry.outputs.par_iter().map(|output| artifact(old, output)).collect::<Result<_, _>>()?;
+            Ok((id.to_owned(), Line { key: entry.key, artifacts }))
+        };
+        Ok(Self { lines: results.par_iter().map(line).collect::<Result<_, Stop>>()? })
     }
 
     /// Takes over the instances that `old` knows and this does not.

@@ -204,11 +204,35 @@ pub(super) fn cut(text: &str) -> String {
 
 /// A finite number, or why not.
 fn weight(field: &str) -> Result<f32, String> {
+    if let Some(weight) = short_decimal(field.as_bytes()) {
+        return Ok(weight);
+    }
     match field.parse::<f32>() {
         Ok(weight) if weight.is_finite() => Ok(weight),
         Ok(_) => Err(format!("the weight `{}` is not a finite number", cut(field))),
         Err(_) => Err(format!("the weight `{}` is not a number", cut(field))),
     }
+}
+
+/// A number such as `4` or `3.5`, of at most seven digits and without a sign, as ratings are: a quotient of two numbers
+/// that `f32` holds exactly, and therefore rounded as its parser does (Clinger, 1990).
+fn short_decimal(field: &[u8]) -> Option<f32> {
+    let (mut digits, mut scale, mut fraction) = (0u32, 1u32, false);
+    if field.len() > 8 {
+        return None;
+    }
+    for &byte in field {
+        match byte {
+            b'0'..=b'9' => {
+                digits = digits * 10 + u32::from(byte - b'0');
+                scale *= if fraction { 10 } else { 1 };
+            }
+            b'.' if !fraction => fraction = true,
+            _ => return None,
+        }
+    }
+    let exact = field.len() - usize::from(fraction);
+    (1..=7).contains(&exact).then(|| digits as f32 / scale as f32)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Rows grouped by user or item, as compressed sparse rows (CSR): 4 bytes per row, and nothing to sort.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
@@ -30,33 +29,33 @@ impl Groups {
             return Err(TooManyRows { rows: ids.len() });
         }
         let n = ids.par_iter().max().map_or(0, |&max| max as usize + 1);
-        // Stretches of rows are counted and placed side by side; their counts take no more memory than the rows.
+        // Stretches of rows are counted side by side; their counts take no more memory than the rows.
         let most = (ids.len() / n.max(1)).clamp(1, rayon::current_num_threads());
         let length = ids.len().div_ceil(most).max(1);
-        let stretches = || (0..ids.len()).into_par_iter().step_by(length).zip(ids.par_chunks(length));
-        let counts = |stretch| {
+        let stretches = (0..ids.len()).into_par_iter().step_by(length).zip(ids.par_chunks(length));
+        let counts = stretches.map(|stretch| {
             let mut counts = vec![0u32; n];
-            kept(stretch, &keep).for_each(|(_, id)| counts[id] += 1);
+            kept(stretch, &keep).for_each(|(_, id)| counts[id as usize] += 1);
             counts
-        };
-        let mut places: Vec<Vec<u32>> = stretches().map(counts).collect();
-        // Within a group, the rows of a stretch follow those of the stretches before it.
+        });
+        let counts: Vec<Vec<u32>> = counts.collect();
         let (mut start, mut end) = (Vec::with_capacity(n + 1), 0);
         for id in 0..n {
             start.push(end);
-            for places in &mut places {
-                end += std::mem::replace(&mut places[id], end);
-            }
+            end += counts.iter().map(|counts| counts[id]).sum::<u32>();
         }
         start.push(end);
-        let rows: Vec<AtomicU32> = (0..end).into_par_iter().map(|_| AtomicU32::new(0)).collect();
-        stretches().zip(&mut places).for_each(|(stretch, places)| {
-            for (row, id) in kept(stretch, &keep) {
-                rows[places[id] as usize].store(row as u32, Ordering::Relaxed);
-                places[id] += 1;
-            }
-        });
-        Ok(Self { start, rows: rows.into_iter().map(AtomicU32::into_inner).collect() })
+        drop(counts);
+        let rows = arranged(ids, &start, keep, |row| row as u32);
+        Ok(Self { start, rows })
+    }
+
+    /// The values of all rows, group by group: of groups that lack no row of the `ids` they were made of.
+    pub fn arranged<T>(&self, ids: &[u32], value: impl Fn(usize) -> T + Sync) -> Vec<T>
+    where
+        T: Copy + Default + Send + Sync,
+    {
+        arranged(ids, &self.start, |_| true, value)
     }
 
     /// Number of ids `0..=max`, those without rows among them.
@@ -77,11 +76,6 @@ impl Groups {
     /// Where the rows with this id stand among all.
     pub fn range(&self, id: usize) -> Range<usize> {
         self.start[id] as usize..self.start[id + 1] as usize
-    }
-
-    /// All rows, group by group.
-    pub fn rows(&self) -> &[u32] {
-        &self.rows
     }
 
     /// All rows, group by group, for rearranging within groups.
@@ -110,8 +104,69 @@ impl Groups {
 fn kept<'a>(
     (first, ids): (usize, &'a [u32]),
     keep: &'a impl Fn(usize) -> bool,
-) -> impl Iterator<Item = (usize, usize)> + 'a {
-    (first..).zip(ids).filter(|&(row, _)| keep(row)).map(|(row, &id)| (row, id as usize))
+) -> impl Iterator<Item = (usize, u32)> + 'a {
+    (first..).zip(ids).filter(|&(row, _)| keep(row)).map(|(row, &id)| (row, id))
+}
+
+/// Rows that are arranged at a time.
+const BAND: usize = 1 << 22;
+
+/// Stretches of neighbouring ids among which the rows of a band are dealt first.
+const STRETCHES: usize = 256;
+
+/// The groups of neighbouring ids, while they are filled.
+struct Stretch<'a, T> {
+    first_id: usize,
+    first_place: usize,
+    /// Where the next value of each id belongs.
+    next: &'a mut [u32],
+    values: &'a mut [T],
+}
+
+/// The values of those rows that `keep` accepts, group by group, in the order of rows. A group has few rows of any
+/// stretch of the log, and to fill all groups at once would be a cache miss per row: rows are dealt to stretches of ids,
+/// and by these, whose groups fit into a cache, to their groups.
+fn arranged<T>(
+    ids: &[u32],
+    start: &[u32],
+    keep: impl Fn(usize) -> bool + Sync,
+    value: impl Fn(usize) -> T + Sync,
+) -> Vec<T>
+where
+    T: Copy + Default + Send + Sync,
+{
+    let n = start.len() - 1;
+    let shift = n.div_ceil(STRETCHES).max(1).next_power_of_two().trailing_zeros();
+    let mut next = start[..n].to_vec();
+    let mut values = vec![T::default(); start[n] as usize];
+    let (mut rest, mut stretches) = (&mut *values, Vec::with_capacity(STRETCHES));
+    for (next, first_id) in next.chunks_mut(1 << shift).zip((0..).step_by(1 << shift)) {
+        let first_place = start[first_id] as usize;
+        let end = start[first_id + next.len()] as usize;
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(end - first_place);
+        rest = others;
+        stretches.push(Stretch { first_id, first_place, next, values: own });
+    }
+    let mut dealt = vec![vec![Vec::new(); stretches.len()]; rayon::current_num_threads()];
+    for (band, first) in ids.chunks(BAND).zip((0..).step_by(BAND)) {
+        let length = band.len().div_ceil(dealt.len());
+        dealt.par_iter_mut().enumerate().for_each(|(index, dealt)| {
+            dealt.iter_mut().for_each(Vec::clear);
+            let own = band.chunks(length).nth(index).unwrap_or_default();
+            for (row, id) in kept((first + index * length, own), &keep) {
+                dealt[(id >> shift) as usize].push((id, value(row)));
+            }
+        });
+        stretches.par_iter_mut().enumerate().for_each(|(index, stretch)| {
+            for &(id, value) in dealt.iter().flat_map(|dealt| &dealt[index]) {
+                let next = &mut stretch.next[id as usize - stretch.first_id];
+                stretch.values[*next as usize - stretch.first_place] = value;
+                *next += 1;
+            }
+        });
+    }
+    drop(stretches);
+    values
 }
 
 #[cfg(test)]

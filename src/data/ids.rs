@@ -90,7 +90,16 @@ impl IdMap {
     ///
     /// # Panics
     /// The number is larger.
+    #[inline]
     pub fn id_of_number(&mut self, number: u32) -> Result<u32, TooManyKeys> {
+        match self.numbers.get(number as usize) {
+            Some(&known) if known != 0 => Ok(known - 1),
+            _ => self.add_number(number),
+        }
+    }
+
+    #[cold]
+    fn add_number(&mut self, number: u32) -> Result<u32, TooManyKeys> {
         assert!(number < SMALL, "{number} is no small number");
         let place = number as usize;
         if place >= self.numbers.len() {
@@ -99,14 +108,12 @@ impl IdMap {
             numbers[..self.numbers.len()].copy_from_slice(&self.numbers);
             self.numbers = numbers;
         }
-        if self.numbers[place] == 0 {
-            let id = next_id(&self.ends)?;
-            self.numbers[place] = id + 1;
-            // Writing to a string cannot fail.
-            let _ = write!(self.text, "{number}");
-            self.ends.push(self.text.len());
-        }
-        Ok(self.numbers[place] - 1)
+        let id = next_id(&self.ends)?;
+        self.numbers[place] = id + 1;
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{number}");
+        self.ends.push(self.text.len());
+        Ok(id)
     }
 
     /// The key of an id that this map gave.

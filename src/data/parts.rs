@@ -85,10 +85,16 @@ impl Parts {
         let names = dictionary.values().as_string::<i32>();
         let mut index = vec![None; names.len()];
         self.rows.append(batch)?;
-        for key in dictionary.keys() {
-            let key = key.ok_or_else(no_column)? as usize;
-            let part = index[key].unwrap_or_else(|| self.index_of(names.value(key)));
-            index[key] = Some(part);
+        if dictionary.null_count() > 0 {
+            return Err(no_column());
+        }
+        self.part.reserve(dictionary.len());
+        for &key in dictionary.keys().values() {
+            let key = key as usize;
+            let part = match index[key] {
+                Some(part) => part,
+                None => *index[key].insert(self.index_of(names.value(key))),
+            };
             self.part.push(part);
         }
         Ok(())

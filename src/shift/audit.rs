@@ -5,9 +5,8 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::split::UNSEEN;
 use super::{Log, Role, Split};
-use crate::data::popularity;
+use crate::data::{Interactions, popularity};
 
 /// The share of items that counts as the most popular ones.
 const TOP: f64 = 0.2;
@@ -78,8 +77,8 @@ impl Audit {
         let seen = Seen::new(log, split);
         let mut audit = Self { measures: Vec::new(), counts: Default::default(), breaches: Vec::new() };
         for role in Role::USED {
-            let counts = &seen.counts[role.index()];
-            audit.counts[role.index()] = split.items.old_id.iter().map(|&item| counts[item as usize]).collect();
+            let count = |&item: &u32| seen.counts[item as usize][role.index()];
+            audit.counts[role.index()] = split.items.old_id.iter().map(count).collect();
         }
         audit.contents(&seen, split);
         audit.leaks(split);
@@ -113,7 +112,7 @@ impl Audit {
 
     fn contents(&mut self, seen: &Seen, split: &Split) {
         for role in Role::USED.into_iter().filter(|role| split.found.rows[role.index()] > 0) {
-            let users = seen.users[role.index()];
+            let users = seen.roles.iter().filter(|&&roles| roles & role.bit() != 0).count();
             let items = self.counts[role.index()].iter().filter(|&&count| count > 0).count();
             self.add(role, "rows_before", split.found.rows[role.index()] as f64);
             self.add(role, "rows", split.found.kept(role) as f64);
@@ -156,18 +155,17 @@ impl Audit {
     /// Rows earlier than what was learned from.
     fn time_travel(&mut self, seen: &Seen, log: &Log, split: &Split) {
         let Some(time) = &log.rows.time else { return };
-        let of_all = earlier_than(seen.last, time, &split.roles);
+        let early = Early::new(log, time, split, &seen.last);
         let parts = self.parts();
         let test = if parts.contains(&Role::Ood) { Role::Ood } else { Role::Iid };
         for role in parts.into_iter().filter(|&role| role != Role::Train) {
-            for (name, check, earlier) in [
-                ("time_travel", Check::TimeTravel, &seen.earlier),
-                ("time_travel_global", Check::TimeTravelGlobal, &of_all),
-            ] {
-                let earlier = &earlier[role.index()];
-                self.add(role, name, earlier.count as f64 / split.found.kept(role) as f64);
+            let Early { of_user, of_all } = &early[role.index()];
+            for (name, check, rows) in
+                [("time_travel", Check::TimeTravel, of_user), ("time_travel_global", Check::TimeTravelGlobal, of_all)]
+            {
+                self.add(role, name, rows.count as f64 / split.found.kept(role) as f64);
                 if role == test {
-                    self.breach(check, role, earlier.count, &earlier.first);
+                    self.breach(check, role, rows.count, &rows.first);
                 }
             }
         }
@@ -197,19 +195,63 @@ impl Audit {
     }
 }
 
-/// What one pass over the rows of each user finds.
+/// What one pass over the rows finds.
 struct Seen {
-    /// How often each item (former ids) occurs in each part, by [`Role::index`].
-    counts: [Vec<u32>; Role::COUNT],
-    /// How many users each part has.
-    users: [usize; Role::COUNT],
-    /// The time of the last training row.
-    last: i64,
-    /// Rows that are earlier than the last training row of their user.
-    earlier: [Rows; Role::COUNT],
+    /// How often each item occurs in each part, by [`Role::index`]. Ids are those of the log.
+    counts: Vec<[u32; Role::COUNT]>,
+    /// The parts in which each user occurs.
+    roles: Vec<u8>,
+    /// The time of the last training row of each user.
+    last: Vec<i64>,
 }
 
-/// How many rows were found, and the first ones.
+impl Seen {
+    fn new(log: &Log, split: &Split) -> Self {
+        let Interactions { user, item, time, .. } = log.rows;
+        let (n_users, n_items) = (split.users.new_id.len(), split.items.new_id.len());
+        let empty = || Self {
+            counts: vec![[0; Role::COUNT]; n_items],
+            roles: vec![0; n_users],
+            last: vec![i64::MIN; if time.is_some() { n_users } else { 0 }],
+        };
+        // Side by side, as far as that takes no more memory than the rows.
+        let most = (user.len() / n_users.max(n_items).max(1)).clamp(1, rayon::current_num_threads());
+        let length = user.len().div_ceil(most).max(1);
+        let stretches = (0..user.len()).into_par_iter().step_by(length).map(|first| {
+            let mut seen = empty();
+            for row in first..user.len().min(first + length) {
+                let (user, role) = (user[row] as usize, split.roles[row]);
+                seen.counts[item[row] as usize][role.index()] += 1;
+                seen.roles[user] |= role.bit();
+                if let Some(time) = time {
+                    let time = if role == Role::Train { time[row] } else { i64::MIN };
+                    seen.last[user] = seen.last[user].max(time);
+                }
+            }
+            seen
+        });
+        stretches.reduce_with(Self::and).unwrap_or_else(empty)
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        let counts = self.counts.iter_mut().flatten().zip(other.counts.iter().flatten());
+        counts.for_each(|(own, other)| *own += other);
+        self.roles.iter_mut().zip(other.roles).for_each(|(own, other)| *own |= other);
+        self.last.iter_mut().zip(other.last).for_each(|(own, other)| *own = other.max(*own));
+        self
+    }
+}
+
+/// Rows that lie before what was learned from.
+#[derive(Clone, Debug, Default)]
+struct Early {
+    /// Before the last training row of their user.
+    of_user: Rows,
+    /// Before the last training row of all.
+    of_all: Rows,
+}
+
+/// How many rows there are, and the first ones.
 #[derive(Clone, Debug, Default)]
 struct Rows {
     count: usize,
@@ -217,91 +259,51 @@ struct Rows {
 }
 
 impl Rows {
-    /// Rows may come in any order.
-    fn add(&mut self, row: u32) {
+    fn add(&mut self, row: usize) {
         self.count += 1;
-        self.keep(row);
-    }
-
-    fn keep(&mut self, row: u32) {
-        if self.first.len() < EXAMPLES || self.first.last().is_some_and(|&last| row < last) {
-            self.first.insert(self.first.partition_point(|&own| own < row), row);
-            self.first.truncate(EXAMPLES);
+        if self.first.len() < EXAMPLES {
+            self.first.push(row as u32);
         }
     }
 
-    fn append(&mut self, other: &Self) {
-        self.count += other.count;
-        other.first.iter().for_each(|&row| self.keep(row));
-    }
-}
-
-impl Seen {
-    fn new(log: &Log, split: &Split) -> Self {
-        let time = log.rows.time.as_deref();
-        let mut stretches = log.by_user.in_parallel(|users| {
-            let mut seen = Self::empty(split.items.new_id.len());
-            let mut held_out = Vec::new();
-            for user in users {
-                let (mut roles, mut last) = (0, i64::MIN);
-                held_out.clear();
-                for (row, item) in log.of_user(user) {
-                    let role = split.roles[row as usize];
-                    if role == Role::Unused {
-                        continue;
-                    }
-                    debug_assert_ne!(split.items.new_id[item as usize], UNSEEN, "train has the items of kept rows");
-                    roles |= role.bit();
-                    seen.counts[role.index()][item as usize] += 1;
-                    let Some(time) = time else { continue };
-                    match role {
-                        Role::Train => last = last.max(time[row as usize]),
-                        _ => held_out.push((row, role, time[row as usize])),
-                    }
-                }
-                for role in Role::USED.into_iter().filter(|role| roles & role.bit() != 0) {
-                    seen.users[role.index()] += 1;
-                }
-                for &(row, role, _) in held_out.iter().filter(|&&(_, _, time)| time < last) {
-                    seen.earlier[role.index()].add(row);
-                }
-                seen.last = seen.last.max(last);
-            }
-            seen
-        });
-        let first = stretches.pop().unwrap_or_else(|| Self::empty(split.items.new_id.len()));
-        stretches.iter().fold(first, Self::and)
-    }
-
-    fn empty(n_items: usize) -> Self {
-        let counts = std::array::from_fn(|_| vec![0; n_items]);
-        Self { counts, users: Default::default(), last: i64::MIN, earlier: Default::default() }
-    }
-
-    fn and(mut self, other: &Self) -> Self {
-        for role in 0..Role::COUNT {
-            self.counts[role].iter_mut().zip(&other.counts[role]).for_each(|(own, other)| *own += other);
-            self.users[role] += other.users[role];
-            self.earlier[role].append(&other.earlier[role]);
-        }
-        self.last = self.last.max(other.last);
-        self
+    /// Adds rows that follow these.
+    fn append(&mut self, next: &Self) {
+        self.count += next.count;
+        self.first.extend(&next.first);
+        self.first.truncate(EXAMPLES);
     }
 }
 
 /// How many rows one task looks at.
 const ROWS: usize = 1 << 16;
 
-/// The rows of each role before a time.
-fn earlier_than(last: i64, time: &[i64], roles: &[Role]) -> [Rows; Role::COUNT] {
-    let stretches = roles.par_chunks(ROWS).zip(time.par_chunks(ROWS)).enumerate().map(|(index, (roles, time))| {
-        let mut earlier: [Rows; Role::COUNT] = Default::default();
-        let rows = (index * ROWS..).zip(roles).zip(time).filter(|&(_, &time)| time < last);
-        rows.for_each(|((row, role), _)| earlier[role.index()].add(row as u32));
-        earlier
-    });
-    stretches.reduce(Default::default, |mut earlier, more| {
-        earlier.iter_mut().zip(&more).for_each(|(own, more)| own.append(more));
-        earlier
-    })
+impl Early {
+    /// By [`Role::index`].
+    fn new(log: &Log, time: &[i64], split: &Split, last: &[i64]) -> [Self; Role::COUNT] {
+        let last_of_all = last.iter().max().copied().unwrap_or(i64::MIN);
+        let stretches = (0..time.len()).into_par_iter().step_by(ROWS).map(|first| {
+            let mut early: [Self; Role::COUNT] = Default::default();
+            for row in first..time.len().min(first + ROWS) {
+                let (role, time) = (split.roles[row], time[row]);
+                if role == Role::Unused || role == Role::Train {
+                    continue;
+                }
+                let early = &mut early[role.index()];
+                if time < last[log.rows.user[row] as usize] {
+                    early.of_user.add(row);
+                }
+                if time < last_of_all {
+                    early.of_all.add(row);
+                }
+            }
+            early
+        });
+        stretches.reduce(Default::default, |mut early, next| {
+            for (own, next) in early.iter_mut().zip(&next) {
+                own.of_user.append(&next.of_user);
+                own.of_all.append(&next.of_all);
+            }
+            early
+        })
+    }
 }

@@ -235,7 +235,7 @@ impl<'a> Log<'a> {
     /// There are too many rows for indices of 4 bytes.
     pub fn new(rows: &'a Interactions, part: &'a [u32], names: &'a [String]) -> Result<Self, ShiftError> {
         let by_user = Groups::new(&rows.user, |_| true)?;
-        let items = by_user.rows().par_iter().map(|&row| rows.item[row as usize]).collect();
+        let items = by_user.arranged(&rows.user, |row| rows.item[row]);
         Ok(Self { rows, part, names, by_user, items })
     }
 
@@ -243,6 +243,11 @@ impl<'a> Log<'a> {
     fn of_user(&self, user: usize) -> impl Iterator<Item = (u32, u32)> {
         let items = &self.items[self.by_user.range(user)];
         self.by_user.of(user).iter().copied().zip(items.iter().copied())
+    }
+
+    /// The roles of the rows of `by_user`, in that order.
+    fn roles_by_user(&self, roles: &[Role]) -> Vec<Role> {
+        self.by_user.arranged(&self.rows.user, |row| roles[row])
     }
 
     /// The first row of each user-item pair for train, the others unused: what recipes that divide a whole log start from.

@@ -33,12 +33,17 @@ fn hold_out_per_user(log: &Log, roles: &mut [Role], valid: f64, iid: f64, seed: 
     if valid == 0.0 && iid == 0.0 {
         return;
     }
+    let stream = rng::stream(seed, "split per user", 0);
+    let of_user = log.roles_by_user(roles);
     let held_out = log.by_user.in_parallel(|users| {
         let (mut own, mut to_valid, mut to_iid) = (Vec::new(), Vec::new(), Vec::new());
         for user in users {
             own.clear();
-            own.extend(log.by_user.of(user).iter().filter(|&&row| roles[row as usize] == Role::Train));
-            own.shuffle(&mut rng::stream(seed, "split per user", user as u64));
+            let all = log.by_user.of(user).iter().zip(&of_user[log.by_user.range(user)]);
+            own.extend(all.filter(|&(_, &role)| role == Role::Train).map(|(&row, _)| row));
+            let mut rng = stream.clone();
+            rng.set_stream(user as u64);
+            own.shuffle(&mut rng);
             let train_end = floor_share(own.len(), 1.0 - valid - iid).max(1).min(own.len());
             let valid_end = floor_share(own.len(), 1.0 - iid).max(train_end);
             to_valid.extend_from_slice(&own[train_end..valid_end]);

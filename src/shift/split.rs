@@ -84,8 +84,13 @@ impl Split {
 
     /// The rows of the log in `range` that have `role`, with the ids of the split. Long parts are taken piece by piece.
     pub fn part(&self, log: &Interactions, role: Role, range: Range<usize>) -> Interactions {
-        let rows: Vec<usize> = range.filter(|&row| self.roles[row] == role).collect();
-        let mut part = log.take(&rows);
+        // Roles follow no pattern: every row is written down, and overwritten by the next one if it has another role.
+        let (mut rows, mut n) = (vec![0; range.len() + 1], 0);
+        for (row, &own) in range.clone().zip(&self.roles[range]) {
+            rows[n] = row;
+            n += usize::from(own == role);
+        }
+        let mut part = log.take(&rows[..n]);
         part.user.iter_mut().for_each(|user| *user = self.users.new_id[*user as usize]);
         part.item.iter_mut().for_each(|item| *item = self.items.new_id[*item as usize]);
         part
@@ -167,25 +172,25 @@ impl Marks {
 /// Looks at the pairs of every user; answers what was found, and the rows to drop: those that repeat training pairs only
 /// if `once`.
 fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: bool) -> (Found, Vec<Vec<u32>>) {
+    let roles_by_user = log.roles_by_user(roles);
     let stretches = log.by_user.in_parallel(|users| {
         let mut found = Found::default();
         let mut dropped = Vec::new();
         let mut pairs = Pairs::new(of_item.0.len());
-        let mut own = Vec::new();
         for user in users {
             pairs.turn_to(user as u32);
             let user_seen = of_user.has(user, Role::Train);
-            own.clear();
-            own.extend(log.of_user(user).map(|(row, item)| (row, item as usize, roles[row as usize])));
+            let roles = &roles_by_user[log.by_user.range(user)];
+            let own = || log.of_user(user).zip(roles).map(|((row, item), &role)| (row, item as usize, role));
             // Train first: what stands there decides about the others, wherever their rows are.
-            for &(row, item, _) in own.iter().filter(|&&(_, _, role)| role == Role::Train) {
+            for (row, item, _) in own().filter(|&(_, _, role)| role == Role::Train) {
                 if pairs.add(item, Role::Train) & Role::Train.bit() != 0 && once {
                     found.repeated[Role::Train.index()] += 1;
                     example(&mut found.examples.repeated[Role::Train.index()], row);
                     dropped.push(row);
                 }
             }
-            for &(row, item, role) in &own {
+            for (row, item, role) in own() {
                 found.rows[role.index()] += 1;
                 if matches!(role, Role::Train | Role::Unused) {
                     continue;

@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use rayon::prelude::*;
 
-use super::parquet::{ParquetError, ROW_GROUP, failure, read, read_each};
+use super::parquet::{ParquetError, ROW_GROUP, failure, pieces, read, read_each};
 use crate::digest::Digest;
 
 /// Name and digest of the content of each column: equal digests for equal values, types and order, whatever row groups
@@ -38,7 +38,7 @@ pub fn digests(path: &Path) -> Result<Vec<(String, Digest)>, ParquetError> {
 /// every type that an artifact can have.
 struct Columns {
     /// Cuts rows anew: how a file was cut must not show.
-    pieces: BatchCoalescer,
+    groups: BatchCoalescer,
     writers: Vec<(SchemaRef, ArrowWriter<blake3::Hasher>)>,
 }
 
@@ -55,27 +55,35 @@ impl Columns {
             Ok((schema, writer))
         };
         let writers = schema.fields().iter().map(writer).collect::<Result<_, parquet::errors::ParquetError>>()?;
-        Ok(Self { pieces: BatchCoalescer::new(schema.clone(), ROW_GROUP), writers })
+        Ok(Self { groups: BatchCoalescer::new(schema.clone(), ROW_GROUP), writers })
     }
 
     fn add(&mut self, batch: RecordBatch) -> Result<(), parquet::errors::ParquetError> {
-        self.pieces.push_batch(batch)?;
-        self.write()
+        // Most row groups are whole, and need no copy.
+        if batch.num_rows() == ROW_GROUP && self.groups.is_empty() {
+            return self.write(&batch);
+        }
+        self.groups.push_batch(batch)?;
+        self.write_complete()
     }
 
-    /// Writes the pieces that are complete.
-    fn write(&mut self) -> Result<(), parquet::errors::ParquetError> {
-        while let Some(piece) = self.pieces.next_completed_batch() {
-            self.writers.par_iter_mut().zip(piece.columns()).try_for_each(|((schema, writer), column)| {
-                writer.write(&RecordBatch::try_new(schema.clone(), vec![column.clone()])?)
-            })?;
+    fn write_complete(&mut self) -> Result<(), parquet::errors::ParquetError> {
+        while let Some(group) = self.groups.next_completed_batch() {
+            self.write(&group)?;
         }
         Ok(())
     }
 
+    fn write(&mut self, group: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
+        self.writers.par_iter_mut().zip(group.columns()).try_for_each(|((schema, writer), column)| {
+            pieces(schema.field(0), column)
+                .try_for_each(|piece| writer.write(&RecordBatch::try_new(schema.clone(), vec![piece])?))
+        })
+    }
+
     fn finish(mut self) -> Result<Vec<(String, Digest)>, parquet::errors::ParquetError> {
-        self.pieces.finish_buffered_batch()?;
-        self.write()?;
+        self.groups.finish_buffered_batch()?;
+        self.write_complete()?;
         let digest = |(schema, writer): (SchemaRef, ArrowWriter<blake3::Hasher>)| {
             Ok((schema.field(0).name().clone(), writer.into_inner()?.finalize().into()))
         };

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
+use memchr::memchr;
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr_iter};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -150,14 +150,19 @@ impl LineFormat for Bound<'_> {
         if self.format.is_comment(line) {
             return Ok(());
         }
-        if self.format.quoted && memchr(b'"', line.as_bytes()).is_some() {
+        let mut quoted = false;
+        let mut look = |field: &&str| quoted |= field.starts_with('"');
+        let row = match *self.format.separator.as_bytes() {
+            [byte] => self.row(split_at_byte(line, byte).inspect(&mut look)),
+            ref longer => {
+                self.row(split(line, self.finder.find_iter(line.as_bytes()), longer.len()).inspect(&mut look))
+            }
+        };
+        if quoted && self.format.quoted {
             let fields = fields(line, &self.finder, true)?;
             return self.row(fields.iter().map(|field| &**field)).map(emit);
         }
-        match *self.format.separator.as_bytes() {
-            [byte] => self.row(split(line, memchr_iter(byte, line.as_bytes()), 1)).map(emit),
-            ref longer => self.row(split(line, self.finder.find_iter(line.as_bytes()), longer.len())).map(emit),
-        }
+        row.map(emit)
     }
 }
 
@@ -199,6 +204,34 @@ impl Bound<'_> {
             },
         })
     }
+}
+
+/// The fields between separators of one byte.
+fn split_at_byte(line: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let end = find_near(separator, line.as_bytes());
+        rest = end.map(|end| &line[end + 1..]);
+        Some(&line[..end.unwrap_or(line.len())])
+    })
+}
+
+/// Where a byte first stands. As `memchr`, but made for fields of a few bytes: eight are looked at by arithmetic on one
+/// word (Warren, Hacker's Delight, 6-1), without a call.
+fn find_near(byte: u8, bytes: &[u8]) -> Option<usize> {
+    const LOWEST: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHEST: u64 = LOWEST << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let zero_where_found = u64::from_le_bytes(*word) ^ (LOWEST * u64::from(byte));
+        // The lowest bit that is set is exact; those above it may be false.
+        let found = zero_where_found.wrapping_sub(LOWEST) & !zero_where_found & HIGHEST;
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|&own| own == byte).map(|place| words.len() * 8 + place)
 }
 
 /// The fields between separators of `width` bytes at `places`.

@@ -72,6 +72,10 @@ impl KCore {
     /// Counts the rows of everybody, and takes those of who has too few; whether there were any.
     fn round(&self, rows: &Interactions, alive: &mut [bool]) -> bool {
         let (users, items) = rayon::join(|| degrees(&rows.user, alive), || degrees(&rows.item, alive));
+        let short = |degrees: &[u32], need| degrees.iter().any(|&degree| degree > 0 && degree < need);
+        if !short(&users, self.user) && !short(&items, self.item) {
+            return false;
+        }
         let enough = |user: u32, item: u32| users[user as usize] >= self.user && items[item as usize] >= self.item;
         let rows = alive.par_iter_mut().zip(&rows.user).zip(&rows.item);
         let leaving = rows.filter(|((alive, user), item)| **alive && !enough(**user, **item));

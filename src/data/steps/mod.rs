@@ -122,9 +122,9 @@ pub fn apply(steps: &[Step], parts: &mut Parts) -> Result<Vec<StepCount>, StepEr
     for (step, number) in steps.iter().zip(1..) {
         let name = step.name();
         let keep = step.rule().keep(parts).map_err(|lack| StepError::Lacks { number, step: name, lack })?;
-        retain(parts, &keep);
+        let after = if retain(parts, &keep) { Size::of(parts) } else { before };
         drop(keep);
-        let (rule, after) = (step.rule().text(), Size::of(parts));
+        let rule = step.rule().text();
         if after.rows == 0 {
             return Err(StepError::NothingLeft { number, step: name, rule, before });
         }
@@ -179,9 +179,10 @@ fn bound(ids: &[u32]) -> usize {
     ids.par_iter().max().map_or(0, |&id| id as usize + 1)
 }
 
-fn retain(parts: &mut Parts, keep: &[bool]) {
+/// Drops the rows that are not to be kept; whether there were any.
+fn retain(parts: &mut Parts, keep: &[bool]) -> bool {
     if keep.iter().all(|&keep| keep) {
-        return;
+        return false;
     }
     let Parts { rows, part, .. } = parts;
     rayon::scope(|scope| {
@@ -191,6 +192,7 @@ fn retain(parts: &mut Parts, keep: &[bool]) {
         scope.spawn(|_| rows.weight.iter_mut().for_each(|weight| retain_column(weight, keep)));
         scope.spawn(|_| retain_column(part, keep));
     });
+    true
 }
 
 fn retain_column<T>(column: &mut Vec<T>, keep: &[bool]) {
