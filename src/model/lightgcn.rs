@@ -9,7 +9,7 @@
 pub mod device;
 mod product;
 
-use self::product::{Adjacency, Operands};
+use self::product::{Adjacency, Begin, Operands};
 use super::{Encoder, Nodes};
 use crate::data::Graph;
 
@@ -47,6 +47,8 @@ impl<'a> LightGcn<'a> {
                 table: if first { x } else { table },
                 sources: if first { sources } else { Nodes::All },
                 wanted: if last { wanted } else { Nodes::All },
+                // What comes before, Adam's update and the batch's gradient, has left the users' rows with this thread.
+                begin: if layer % 2 == 1 { Begin::Items } else { Begin::Users },
             };
             adjacency.product(operands, target);
         }

@@ -37,6 +37,16 @@ pub(super) struct Operands<'a> {
     pub sources: Nodes<'a>,
     /// Which rows are written.
     pub wanted: Nodes<'a>,
+    /// The side whose rows the calling thread computes, while others begin with the other side. It is to be the one whose
+    /// neighbours that thread has written last: they are near it where processors do not share all caches.
+    pub begin: Begin,
+}
+
+/// A side of the graph.
+#[derive(Clone, Copy)]
+pub(super) enum Begin {
+    Users,
+    Items,
 }
 
 /// The rows of one side of the graph, whose neighbours are all on the other.
@@ -96,7 +106,11 @@ impl<'a> Adjacency<'a> {
                 ..operands
             },
         };
-        rayon::join(|| of_users.product(user_out), || of_items.product(item_out));
+        let (users, items) = (|| of_users.product(user_out), || of_items.product(item_out));
+        match operands.begin {
+            Begin::Users => rayon::join(users, items),
+            Begin::Items => rayon::join(items, users),
+        };
     }
 }
 
