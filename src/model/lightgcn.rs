@@ -47,7 +47,7 @@ impl<'a> LightGcn<'a> {
                 table: if first { x } else { table },
                 sources: if first { sources } else { Nodes::All },
                 wanted: if last { wanted } else { Nodes::All },
-                // What comes before, Adam's update and the batch's gradient, has left the users' rows with this thread.
+                // Adam and the batch's gradient have left the users' rows with this thread; then the sides take turns.
                 begin: if layer % 2 == 1 { Begin::Items } else { Begin::Users },
             };
             adjacency.product(operands, target);
