@@ -195,6 +195,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn values_stand_with_their_rows() {
+        // More ids than stretches, and more rows than a band.
+        let ids: Vec<u32> = (0..BAND as u64 + 1000).map(|row| (row * 7_919 % 1_009) as u32).collect();
+        let even = |row| row % 2 == 0;
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let made = |threads| pool(threads).install(|| Groups::new(&ids, even).unwrap());
+        let (groups, all) = (made(1), Groups::new(&ids, |_| true).unwrap());
+        assert_eq!((&groups.start, &groups.rows), (&made(3).start, &made(3).rows));
+        let mut sorted: Vec<u32> = (0..ids.len() as u32).step_by(2).collect();
+        sorted.sort_by_key(|&row| ids[row as usize]);
+        assert!(groups.rows == sorted);
+        assert!(all.arranged(&ids, |row| ids[row]).is_sorted());
+        assert_eq!(all.arranged(&ids, |row| row as u32), all.rows);
+    }
+
     fn ids_present(ids: &[u32]) -> usize {
         ids.iter().collect::<std::collections::HashSet<_>>().len()
     }

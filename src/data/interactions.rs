@@ -49,11 +49,21 @@ impl Interactions {
 
     /// The rows at `rows`, in that order.
     pub fn take(&self, rows: &[usize]) -> Self {
-        Self {
-            user: rows.iter().map(|&row| self.user[row]).collect(),
-            item: rows.iter().map(|&row| self.item[row]).collect(),
-            time: self.time.as_ref().map(|time| rows.iter().map(|&row| time[row]).collect()),
-            weight: self.weight.as_ref().map(|weight| rows.iter().map(|&row| weight[row]).collect()),
+        let mut taken = Self { time: self.time.as_ref().map(|_| Vec::new()), ..Self::default() };
+        taken.weight = self.weight.as_ref().map(|_| Vec::new());
+        taken.add(self, rows);
+        taken
+    }
+
+    /// Adds the rows of `other` at `rows`, in that order. Both have the same columns.
+    pub fn add(&mut self, other: &Self, rows: &[usize]) {
+        self.user.extend(rows.iter().map(|&row| other.user[row]));
+        self.item.extend(rows.iter().map(|&row| other.item[row]));
+        if let (Some(own), Some(time)) = (&mut self.time, &other.time) {
+            own.extend(rows.iter().map(|&row| time[row]));
+        }
+        if let (Some(own), Some(weight)) = (&mut self.weight, &other.weight) {
+            own.extend(rows.iter().map(|&row| weight[row]));
         }
     }
 

@@ -84,18 +84,25 @@ impl Split {
 
     /// The rows of the log in `range` that have `role`, with the ids of the split. Long parts are taken piece by piece.
     pub fn part(&self, log: &Interactions, role: Role, range: Range<usize>) -> Interactions {
+        let mut part = log.take(&[]);
         // Roles follow no pattern: every row is written down, and overwritten by the next one if it has another role.
-        let (mut rows, mut n) = (vec![0; range.len() + 1], 0);
-        for (row, &own) in range.clone().zip(&self.roles[range]) {
-            rows[n] = row;
-            n += usize::from(own == role);
+        let mut rows = [0; BLOCK + 1];
+        for first in range.clone().step_by(BLOCK) {
+            let mut n = 0;
+            for row in first..range.end.min(first + BLOCK) {
+                rows[n] = row;
+                n += usize::from(self.roles[row] == role);
+            }
+            part.add(log, &rows[..n]);
         }
-        let mut part = log.take(&rows[..n]);
         part.user.iter_mut().for_each(|user| *user = self.users.new_id[*user as usize]);
         part.item.iter_mut().for_each(|item| *item = self.items.new_id[*item as usize]);
         part
     }
 }
+
+/// Rows that are looked at before those that were found are copied.
+const BLOCK: usize = 4096;
 
 impl Found {
     /// Distinct pairs of a held-out role that train has too.

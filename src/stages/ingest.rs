@@ -15,7 +15,7 @@ use crate::data::format::{Format, Malformed};
 use crate::data::ids::keys_to_batch;
 use crate::data::open::member_mistake;
 use crate::data::parts::counts_to_batch;
-use crate::data::steps::{self, Step, StepCount};
+use crate::data::steps::{self, Renumbered, Step, StepCount};
 use crate::data::{Dedup, Parts};
 use crate::engine::stage::{Context, Progress, RawSource, Resources, Stage, StageError, parse};
 use crate::spec::{Column, Form, Output, ParamError, Port};
@@ -207,7 +207,12 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     }
     let (mut parts, users, items) = raw.finish();
     let steps = steps::apply(&params.steps, &mut parts).map_err(|error| StageError::new(error.to_string()))?;
-    let kept = steps::renumber(&mut parts.rows);
+    // Ids were given by first appearance: they stay while no row goes.
+    let dropped = steps.iter().any(|step| step.after.rows < step.before.rows);
+    let kept = match dropped {
+        true => steps::renumber(&mut parts.rows),
+        false => Renumbered::unchanged(users.len() as u32, items.len() as u32),
+    };
     counts.extend(part_counts(&parts));
     counts.push(("users".to_owned(), kept.users.len() as i64));
     counts.push(("items".to_owned(), kept.items.len() as i64));

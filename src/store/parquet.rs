@@ -241,6 +241,36 @@ mod tests {
     }
 
     #[test]
+    fn cutting_columns_does_not_show() {
+        let n = 150_001;
+        let floats = |null: fn(usize) -> bool| -> ArrayRef {
+            Arc::new((0..n).map(|row| (!null(row)).then_some((row % 11) as f32)).collect::<Float32Array>())
+        };
+        let texts = StringArray::from_iter_values((0..n).map(|row| format!("{}", row * row % 90_000)));
+        let columns: [(ArrayRef, bool, usize); 6] = [
+            (Arc::new(UInt32Array::from_iter_values((0..n as u32).map(|row| row.wrapping_mul(7919)))), false, 3),
+            (Arc::new(texts), false, 3),
+            (floats(|_| false), true, 3),
+            (floats(|_| true), true, 3),
+            (floats(|row| row % 70_000 == 69_999), true, 1),
+            (floats(|_| false), false, 3),
+        ];
+        for (column, nullable, parts) in columns {
+            let schema = Arc::new(Schema::new(vec![Field::new("x", column.data_type().clone(), nullable)]));
+            let bytes = |pieces: Vec<ArrayRef>| {
+                let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
+                for piece in pieces {
+                    writer.write(&RecordBatch::try_new(schema.clone(), vec![piece]).unwrap()).unwrap();
+                }
+                writer.into_inner().unwrap()
+            };
+            let cut: Vec<ArrayRef> = pieces(schema.field(0), &column).collect();
+            assert_eq!(cut.len(), parts);
+            assert_eq!(bytes(cut), bytes(vec![column]));
+        }
+    }
+
+    #[test]
     fn an_empty_table_and_odd_types_come_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");

@@ -337,3 +337,24 @@ impl JsonSchema for Column {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_nearest_byte_is_the_first(text in "[,:0-9é\u{1}+-]{0,40}", byte in prop::sample::select(&b",:\x01-"[..])) {
+            let bytes = text.as_bytes();
+            prop_assert_eq!(find_near(byte, bytes), bytes.iter().position(|&own| own == byte));
+        }
+    }
+
+    #[test]
+    fn quotes_count_only_where_a_field_begins() {
+        let fields = |line| fields(line, &Finder::new(","), true).unwrap();
+        assert_eq!(fields("5\",\"a,b\",\"c\"\"d\"e"), ["5\"", "a,b", "c\"de"]);
+    }
+}

@@ -260,3 +260,24 @@ fn parquet_casts_keys_times_and_weights() {
         read(json!({ "parquet": { "columns": { "user": "user", "item": "item" } } }), "no parquet").unwrap_err();
     assert!(error.to_string().contains("cannot read"), "{error}");
 }
+
+#[test]
+fn short_decimals_are_what_the_parser_makes_of_them() {
+    let digits = |number: u32, places: usize| {
+        let text = format!("{number:07}");
+        let (whole, fraction) = text.split_at(text.len() - places);
+        if places == 0 { whole.to_owned() } else { format!("{whole}.{fraction}") }
+    };
+    for number in (0..9_999_999).step_by(7_919).chain([9_999_999]) {
+        for places in 0..=7 {
+            let text = digits(number, places);
+            assert_eq!(short_decimal(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+    }
+    for (text, value) in [("4", Some(4.0)), ("3.5", Some(3.5)), ("5.", Some(5.0)), (".25", Some(0.25))] {
+        assert_eq!(short_decimal(text.as_bytes()), value);
+    }
+    assert!(
+        ["", ".", "-1", "1e3", "1.2.3", "12345678", "nan"].iter().all(|text| short_decimal(text.as_bytes()).is_none())
+    );
+}

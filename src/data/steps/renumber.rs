@@ -9,6 +9,13 @@ pub struct Renumbered {
     pub items: Vec<u32>,
 }
 
+impl Renumbered {
+    /// Everybody keeps their id.
+    pub fn unchanged(users: u32, items: u32) -> Self {
+        Self { users: (0..users).collect(), items: (0..items).collect() }
+    }
+}
+
 /// Gives users and items the ids `0..` by first appearance in the rows.
 pub fn renumber(rows: &mut Interactions) -> Renumbered {
     let (users, items) = rayon::join(|| column(&mut rows.user), || column(&mut rows.item));
