@@ -1,9 +1,9 @@
-//! What training costs on Yelp2018: an epoch of LightGCN with uniform negatives beside autograd of libtorch over sparse
-//! products in both its formats, negative sampling, and ranking on the size of Food; all on two threads, each beside
-//! what the machine could do.
+//! What training costs: an epoch of LightGCN with uniform negatives on Yelp2018 beside autograd of libtorch over sparse
+//! products in both its formats, an epoch of CNSDiff on Food and on Yelp2018, negative sampling, and ranking on the size
+//! of Food; all on two threads, each beside what the machine could do.
 //!
-//! `cargo bench --bench train`. The training pairs are read from `yelp2018/train.txt` of the data mirror
-//! (`CNSDIFF_MIRROR`, or `../shared/data`); without it, pairs of the same size are generated.
+//! `cargo bench --bench train`. The training pairs are read from `yelp2018/train.txt` and `food/train.txt` of the data
+//! mirror (`CNSDIFF_MIRROR`, or `../shared/data`); without it, pairs of the same size are generated.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -20,7 +20,7 @@ use cnsdiff_pipe::train::{Config, Data, EpochEnd, Watch, fit, recommend};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -29,9 +29,9 @@ const THREADS: usize = 2;
 const DIM: usize = 64;
 const BATCH: usize = 2048;
 const LAYERS: usize = 2;
-/// Users, items and training pairs of Yelp2018, users and items of Food.
+/// Users, items and training pairs.
 const YELP2018: (u32, u32, u32) = (8_093, 13_879, 238_514);
-const FOOD: (usize, usize) = (7_732, 6_293);
+const FOOD: (u32, u32, u32) = (7_732, 6_293, 106_253);
 const TOP: usize = 20;
 const SEED: u64 = 1;
 /// Epochs of ours, and batches of a peer: the first of each is not counted.
@@ -40,19 +40,22 @@ const PEER_BATCHES: usize = 9;
 
 fn main() -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global()?;
-    let (graph, name) = yelp2018()?;
+    let (yelp2018, food) = (Input::new("yelp2018", YELP2018)?, Input::new("food", FOOD)?);
+    for Input { name, graph, .. } in [&yelp2018, &food] {
+        println!("{name}: {} users, {} items, {} pairs", graph.n_users, graph.n_items, graph.n_edges());
+    }
+    println!("dimension {DIM}, batch {BATCH}, {LAYERS} layers, {THREADS} threads");
     println!(
-        "{name}: {} users, {} items, {} pairs; dimension {DIM}, batch {BATCH}, {LAYERS} layers, {THREADS} threads",
-        graph.n_users,
-        graph.n_items,
-        graph.n_edges()
-    );
-    println!(
-        "{:<34} {:>10} {:>10} {:>10} {:>10} {:>10}  peer",
+        "{:<38} {:>10} {:>10} {:>10} {:>10} {:>10}  peer",
         "what", "ours", "peer", "limit", "peer/ours", "ours/limit"
     );
-    epoch(&graph)?;
-    sampling(&graph)?;
+    lightgcn(&yelp2018.graph)?;
+    let flops = product_rate();
+    for input in [&food, &yelp2018] {
+        cnsdiff(input, flops)?;
+    }
+    println!("  limit: the matrix products alone, by libtorch at {:.0} GFLOP/s", flops / 1e9);
+    sampling(&yelp2018.graph)?;
     ranking()?;
     Ok(())
 }
@@ -63,7 +66,7 @@ fn row(what: &str, ours: f64, peer: Option<(f64, &str)>, limit: Option<f64>) {
     let ratio = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
     let peer_value = peer.map(|peer| peer.0);
     println!(
-        "{what:<34} {ours:>10.4} {:>10} {:>10} {:>10} {:>10}  {}",
+        "{what:<38} {ours:>10.4} {:>10} {:>10} {:>10} {:>10}  {}",
         number(peer_value),
         number(limit),
         ratio(peer_value.map(|peer| peer / ours)),
@@ -72,23 +75,43 @@ fn row(what: &str, ours: f64, peer: Option<(f64, &str)>, limit: Option<f64>) {
     );
 }
 
-fn yelp2018() -> Result<(Graph, &'static str), Box<dyn Error>> {
-    let mirror = std::env::var_os("CNSDIFF_MIRROR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
-    let Ok(text) = std::fs::read_to_string(mirror.join("yelp2018/train.txt")) else {
-        let (users, items, interactions) = YELP2018;
-        let world = World::new(&Synthetic { users, items, interactions, uniform: 0.0, ..Synthetic::default() });
-        let graph = Graph::with_size(users as usize, items as usize, &world.generate().rows);
-        return Ok((graph, "generated data"));
-    };
-    let (mut users, mut items, mut pairs) = (IdMap::default(), IdMap::default(), Interactions::default());
-    for line in text.lines() {
-        if let [user, item, _] = line.split_whitespace().collect::<Vec<_>>()[..] {
-            pairs.user.push(users.id(user)?);
-            pairs.item.push(items.id(item)?);
-        }
+/// A data set to train on.
+struct Input {
+    name: String,
+    graph: Graph,
+    /// What epochs are chosen by.
+    valid: Interactions,
+}
+
+impl Input {
+    /// The data set in the folder `name` of the mirror, or generated data of its size.
+    fn new(name: &str, (users, items, interactions): (u32, u32, u32)) -> Result<Self, Box<dyn Error>> {
+        let mirror = std::env::var_os("CNSDIFF_MIRROR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+        let read = |part: &str| std::fs::read_to_string(mirror.join(name).join(part));
+        let (Ok(train), Ok(valid)) = (read("train.txt"), read("valid_iid.txt")) else {
+            let generate = |seed: u64, interactions: u32| {
+                let size = Synthetic { users, items, interactions, seed, uniform: 0.0, ..Synthetic::default() };
+                World::new(&size).generate().rows
+            };
+            let graph = Graph::with_size(users as usize, items as usize, &generate(SEED, interactions));
+            let valid = generate(SEED + 1, interactions / 10);
+            return Ok(Self { name: format!("generated like {name}"), graph, valid });
+        };
+        let (mut users, mut items) = (IdMap::default(), IdMap::default());
+        let mut pairs = |text: &str| -> Result<Interactions, Box<dyn Error>> {
+            let mut pairs = Interactions::default();
+            for line in text.lines() {
+                if let [user, item, _] = line.split_whitespace().collect::<Vec<_>>()[..] {
+                    pairs.user.push(users.id(user)?);
+                    pairs.item.push(items.id(item)?);
+                }
+            }
+            Ok(pairs)
+        };
+        let (train, valid) = (pairs(&train)?, pairs(&valid)?);
+        Ok(Self { name: name.to_owned(), graph: Graph::with_size(users.len(), items.len(), &train), valid })
     }
-    Ok((Graph::from_interactions(&pairs), "Yelp2018"))
 }
 
 /// The shortest of the runs, in seconds.
@@ -124,18 +147,48 @@ impl Watch for Clock {
     }
 }
 
-fn epoch(graph: &Graph) -> Result<(), Box<dyn Error>> {
+/// Seconds of an epoch after the first, the shortest by the clock and by the processor.
+fn epoch(graph: &Graph, valid: &Interactions, sampler: Value, select: Value) -> Result<(f64, f64), Box<dyn Error>> {
     let config: Config = serde_json::from_value(json!({
         "backbone": { "lightgcn": { "layers": LAYERS } }, "dim": DIM, "batch_size": BATCH, "epochs": EPOCHS, "seed": SEED,
-        "select": "last", "sampler": "uniform",
+        "select": select, "sampler": sampler,
     }))?;
-    let (mut clock, valid) = (Clock::default(), Interactions::default());
-    let data = Data { train: graph, valid: &valid, oracle: None };
-    // Within the pool, as the worker does it.
-    rayon::scope(|_| fit(&config, &data, Device::Cpu, None, &mut clock))?;
+    let mut clock = Clock::default();
+    fit(&config, &Data { train: graph, valid, oracle: None }, Device::Cpu, None, &mut clock)?;
     let epochs = || clock.ends.windows(2);
-    let ours = epochs().map(|ends| (ends[1].0 - ends[0].0).as_secs_f64()).fold(f64::INFINITY, f64::min);
+    let wall = epochs().map(|ends| (ends[1].0 - ends[0].0).as_secs_f64()).fold(f64::INFINITY, f64::min);
     let processor = epochs().map(|ends| ends[1].1 - ends[0].1).fold(f64::INFINITY, f64::min);
+    Ok((wall, processor))
+}
+
+/// An epoch of CNSDiff as released, its evaluation included. The limit is the time of its matrix products: 61 calls of
+/// the denoiser's two layers, the logits of each anchor with 2 negatives per row of the batch, and their gradient with
+/// respect to the anchors and to the uniform half.
+fn cnsdiff(input: &Input, flops: f64) -> Result<(), Box<dyn Error>> {
+    let sampler = json!({ "cnsdiff": { "variant": "as_released" } });
+    let select = json!({ "valid_iid": { "measure": "ndcg@20", "patience": EPOCHS } });
+    let (ours, processor) = epoch(&input.graph, &input.valid, sampler, select)?;
+    let (batch, dim) = (BATCH as f64, DIM as f64);
+    let denoiser = 61.0 * 2.0 * batch * 2.0 * dim * dim;
+    let contrast = 2.5 * 2.0 * batch * 2.0 * batch * dim;
+    let batches = input.graph.n_edges().div_ceil(BATCH) as f64;
+    let limit = batches * (denoiser + contrast) / flops;
+    row(&format!("CNSDiff epoch, {} (s)", input.name), ours, None, Some(limit));
+    println!("  {processor:.3} s of the processor per epoch, {:.2} ms per batch", ours / batches * 1e3);
+    Ok(())
+}
+
+/// Multiplications and additions per second of libtorch's product of two square matrices, on all threads.
+fn product_rate() -> f64 {
+    const SIDE: i64 = 2048;
+    tch::set_num_threads(THREADS as i32);
+    let [a, b] = [(); 2].map(|()| Tensor::rand([SIDE, SIDE], (Kind::Float, Device::Cpu)));
+    let seconds = best(7, || drop(a.matmul(&b)));
+    2.0 * (SIDE * SIDE * SIDE) as f64 / seconds
+}
+
+fn lightgcn(graph: &Graph) -> Result<(), Box<dyn Error>> {
+    let (ours, processor) = epoch(graph, &Interactions::default(), json!("uniform"), json!("last"))?;
     tch::set_num_threads(THREADS as i32);
     let batches = graph.n_edges().div_ceil(BATCH) as f64;
     let (coo, csr) = (autograd(graph, false)? * batches, autograd(graph, true)? * batches);
@@ -335,7 +388,7 @@ fn sampling(graph: &Graph) -> Result<(), Box<dyn Error>> {
 
 /// Best items of all users of a data set of Food's size, whose users have ten items each.
 fn ranking() -> Result<(), Box<dyn Error>> {
-    let (users, items) = FOOD;
+    let (users, items) = (FOOD.0 as usize, FOOD.1 as usize);
     let mut rng = rng::stream(SEED, "bench", 1);
     let owned = Interactions {
         user: (0..users as u32).flat_map(|user| [user; 10]).collect(),

@@ -1,13 +1,14 @@
 //! `cnsdiff-pipe`: declarative, content-hashed experiment pipelines for out-of-distribution recommendation.
 //!
 //! The layers, each of which may use only what stands to its right (a test checks it):
-//! `cli -> ui, stages -> report, train, metric, stats, shift, sampler, model -> data` and
+//! `cli -> ui, stages -> report, train, metric, stats, shift, sampler, model -> kernel, data` and
 //! `stages -> engine -> plan, store`; `spec` and `plan` are pure.
 
 pub mod cli;
 pub mod data;
 pub mod digest;
 pub mod engine;
+pub mod kernel;
 pub mod metric;
 pub mod model;
 pub mod plan;

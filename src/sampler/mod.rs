@@ -3,9 +3,9 @@
 //!
 //! To add a sampler: one file with a [`Sampler`], one variant of [`SamplerParams`].
 
-pub mod cnsdiff;
 #[cfg(feature = "torch")]
-mod loss;
+mod bpr;
+pub mod cnsdiff;
 #[cfg(feature = "torch")]
 mod rns;
 #[cfg(feature = "torch")]
@@ -133,8 +133,6 @@ impl SamplerParams {
     ) -> Box<dyn Sampler> {
         match self {
             Self::Uniform {} => Box::new(rns::Rns::default()),
-            // Nothing is left of it but its uniform negatives: the plain sampler then, to the bit.
-            Self::Cnsdiff(params) if !params.generate && params.cl_weight == 0.0 => Box::new(rns::Rns::default()),
             Self::Cnsdiff(params) => Box::new(cnsdiff::Cnsdiff::new((**params).clone(), seed, dim, optimizer, device)),
         }
     }

@@ -1,24 +1,10 @@
-//! Between plain rows and libtorch, and the fixed blocks of rows in which steps are computed.
-//!
-//! Blocks have a fixed size, run in parallel on rayon's threads with libtorch single-threaded in each, and are summed
-//! in order: the bits do not depend on the number of threads.
-
-use std::ops::Range;
+//! Between plain rows and libtorch, and what tensors of rows need.
 
 use tch::{Device, Kind, Tensor};
 
-/// Rows per block.
-pub const BLOCK: usize = 256;
-
-/// The blocks of `rows` rows.
-pub fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..rows).step_by(BLOCK).map(move |start| start..rows.min(start + BLOCK))
-}
-
-/// A matrix of rows of width `dim` on `device`.
-pub fn matrix<'a>(rows: impl Iterator<Item = &'a [f32]>, dim: usize, device: Device) -> Tensor {
-    let flat: Vec<f32> = rows.flatten().copied().collect();
-    Tensor::from_slice(&flat).view([-1, dim as i64]).to_device(device)
+/// The matrix of the row-major `rows` of width `dim` on `device`.
+pub fn matrix(rows: &[f32], dim: usize, device: Device) -> Tensor {
+    Tensor::from_slice(rows).view([-1, dim as i64]).to_device(device)
 }
 
 /// The rows of `table` at `index`, of which gradients can be taken. On a GPU the gradient of a gather adds in no fixed

@@ -18,7 +18,7 @@ fn root() -> &'static Path {
 /// What each folder of `src/` may use, besides `digest` and `rng`, which are for all. The table of design.md:
 /// `cli -> ui, stages -> report, train, metric, stats, shift, sampler, model -> data`, and
 /// `stages -> engine -> plan, store`; `spec` and `plan` are pure.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     (
         "cli",
         &[
@@ -32,12 +32,13 @@ const LAYERS: [(&str, &[&str]); 16] = [
         &["report", "train", "metric", "stats", "shift", "sampler", "model", "data", "engine", "plan", "store", "spec"],
     ),
     ("report", &["stats", "data"]),
-    ("train", &["metric", "sampler", "model", "data"]),
+    ("train", &["metric", "sampler", "model", "kernel", "data"]),
     ("metric", &["data"]),
     ("stats", &["data"]),
     ("shift", &["data"]),
-    ("sampler", &["model", "data"]),
+    ("sampler", &["model", "kernel", "data"]),
     ("model", &["data"]),
+    ("kernel", &[]),
     ("data", &[]),
     ("engine", &["plan", "store", "spec"]),
     ("plan", &["spec"]),

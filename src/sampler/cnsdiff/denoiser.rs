@@ -35,10 +35,24 @@ impl Shape {
         }
     }
 
+    /// Width of the input layer: item, time, and user if conditioned.
+    pub fn input(&self) -> usize {
+        self.dim + self.time + if self.user { self.dim } else { 0 }
+    }
+
     /// Rows and columns of each layer's weight: time embedding, input, output.
     fn layers(&self) -> [(usize, usize); 3] {
-        let user = if self.user { self.dim } else { 0 };
-        [(self.time, self.time), (self.hidden, self.dim + self.time + user), (self.dim, self.hidden)]
+        [(self.time, self.time), (self.hidden, self.input()), (self.dim, self.hidden)]
+    }
+
+    /// The layers' weights and biases among the parameters `flat`: time embedding, input, output.
+    pub fn split<'a>(&self, mut flat: &'a [f32]) -> [(&'a [f32], &'a [f32]); 3] {
+        let mut take = |count| {
+            let (taken, rest) = flat.split_at(count);
+            flat = rest;
+            taken
+        };
+        self.layers().map(|(rows, columns)| (take(rows * columns), take(rows)))
     }
 
     /// Number of parameters.

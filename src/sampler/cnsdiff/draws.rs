@@ -6,67 +6,95 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution, StandardNormal};
 use tch::{Device, Tensor};
 
+use crate::kernel::{LANES, Lanes};
 use crate::rng;
 use crate::sampler::SamplerError;
+use crate::sampler::tensor::matrix;
 
 /// The streams of one block of one step.
+#[derive(Clone)]
 pub struct Draws {
     seed: u64,
     index: u64,
-    device: Device,
 }
 
 impl Draws {
-    /// For block number `block` (below 65,536) of step `step`. Tensors come on `device`, with the same values on any.
-    pub fn new(seed: u64, step: u64, block: usize, device: Device) -> Self {
-        Self { seed, index: step << 16 | block as u64, device }
+    /// For block number `block` (below 65,536) of step `step`.
+    pub fn new(seed: u64, step: u64, block: usize) -> Self {
+        Self { seed, index: step << 16 | block as u64 }
     }
 
     pub fn stream(&self, name: &str) -> ChaCha8Rng {
         rng::stream(self.seed, &format!("cnsdiff {name}"), self.index)
     }
 
-    /// Steps `[rows]`, uniform over `0..steps`.
-    pub fn steps(&self, rows: usize, steps: usize) -> Tensor {
+    /// Steps, uniform over `0..steps`.
+    pub fn steps(&self, rows: usize, steps: usize) -> Vec<i64> {
         let mut rng = self.stream("diffusion step");
-        let steps: Vec<i64> = (0..rows).map(|_| rng.random_range(0..steps as i64)).collect();
-        Tensor::from_slice(&steps).to_device(self.device)
+        (0..rows).map(|_| rng.random_range(0..steps as i64)).collect()
     }
 
-    /// Shares `[rows, 1]` of the generated vector, from `Beta(alpha, beta)` lifted to at least `min`.
-    pub fn shares(&self, rows: usize, [alpha, beta]: [f64; 2], min: f64) -> Result<Tensor, SamplerError> {
+    /// Shares of the generated vector, from `Beta(alpha, beta)` lifted to at least `min`.
+    pub fn shares(&self, rows: usize, [alpha, beta]: [f64; 2], min: f64) -> Result<Vec<f32>, SamplerError> {
         let distribution = Beta::new(alpha, beta).map_err(|_| SamplerError::Beta { alpha, beta })?;
         let mut rng = self.stream("mix");
-        let shares: Vec<f32> =
-            (0..rows).map(|_| ((1.0 - min) * distribution.sample(&mut rng) + min).clamp(0.0, 1.0) as f32).collect();
-        Ok(Tensor::from_slice(&shares).unsqueeze(-1).to_device(self.device))
+        let mut share = || ((1.0 - min) * distribution.sample(&mut rng) + min).clamp(0.0, 1.0) as f32;
+        Ok((0..rows).map(|_| share()).collect())
     }
 
-    /// Standard normal numbers `[rows, dim]`.
-    pub fn normal(&self, rng: &mut ChaCha8Rng, rows: usize, dim: usize) -> Tensor {
-        let values: Vec<f32> = (0..rows * dim).map(|_| StandardNormal.sample(rng)).collect();
-        Tensor::from_slice(&values).view([rows as i64, dim as i64]).to_device(self.device)
+    /// Standard normal numbers `[rows, dim]` on `device`.
+    pub fn normal(&self, rng: &mut ChaCha8Rng, rows: usize, dim: usize, device: Device) -> Tensor {
+        matrix(&normals(rng, rows * dim), dim, device)
     }
 
-    /// The mask of [`dropout`] `[rows, dim]`; none where `p` is 0.
-    pub fn mask(&self, rng: &mut ChaCha8Rng, rows: usize, dim: usize, p: f64) -> Option<Tensor> {
-        let mask = dropout(rng, rows * dim, p)?;
-        Some(Tensor::from_slice(&mask).view([rows as i64, dim as i64]).to_device(self.device))
+    /// The dropout of `chains` times `rows` rows `[chains * rows, dim]` on `device`.
+    pub fn mask(
+        &self,
+        rng: &mut ChaCha8Rng,
+        dropout: &Dropout,
+        chains: usize,
+        rows: usize,
+        dim: usize,
+        device: Device,
+    ) -> Tensor {
+        let tiles = rows.div_ceil(LANES);
+        let mut mask = vec![[0.0; LANES]; chains * tiles * dim];
+        dropout.fill(rng, &mut mask);
+        let [chains, tiles, rows, dim, lanes] = [chains, tiles, rows, dim, LANES].map(|size| size as i64);
+        let mask = Tensor::from_slice(mask.as_flattened()).view([chains, tiles, dim, lanes]);
+        let mask = mask.transpose(2, 3).reshape([chains, tiles * lanes, dim]).narrow(1, 0, rows);
+        mask.reshape([chains * rows, dim]).to_device(device)
     }
 }
 
-/// Dropout: 0 with probability `p` (to 1/65,536), else `1 / (1 - p)`. None where `p` is 0.
-fn dropout(rng: &mut ChaCha8Rng, count: usize, p: f64) -> Option<Vec<f32>> {
-    if p == 0.0 {
-        return None;
+/// Standard normal numbers.
+pub fn normals(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
+    (0..count).map(|_| StandardNormal.sample(rng)).collect()
+}
+
+/// Dropout: a factor of 0 with probability `p` (to 1/65,536), else of `1 / (1 - p)`.
+pub struct Dropout {
+    below: u32,
+    kept: f32,
+}
+
+impl Dropout {
+    /// None where `p` is 0.
+    pub fn new(p: f64) -> Option<Self> {
+        (p > 0.0).then(|| Self { below: ((1.0 - p) * 65_536.0).round() as u32, kept: (1.0 / (1.0 - p)) as f32 })
     }
-    let below = ((1.0 - p) * 65_536.0).round() as u32;
-    let kept = (1.0 / (1.0 - p)) as f32;
-    let mut bits = vec![0u8; 2 * count];
-    rng.fill_bytes(&mut bits);
-    // A product and no branch, for the compiler to vectorise: half of the branches would be mispredicted.
-    let value = |two: &[u8; 2]| kept * f32::from(u8::from(u32::from(u16::from_le_bytes(*two)) < below));
-    Some(bits.as_chunks().0.iter().map(value).collect())
+
+    /// The factors of tiles of rows, tile by tile.
+    pub fn fill(&self, rng: &mut ChaCha8Rng, tiles: &mut [Lanes]) {
+        let mut bits = [0u8; 2 * LANES];
+        for lanes in tiles {
+            rng.fill_bytes(&mut bits);
+            // A product and no branch, for the compiler to vectorise: half of the branches would be mispredicted.
+            for (factor, bits) in lanes.iter_mut().zip(bits.as_chunks().0) {
+                *factor = self.kept * f32::from(u8::from(u32::from(u16::from_le_bytes(*bits)) < self.below));
+            }
+        }
+    }
 }
 
 /// The parameters of the Beta distribution at `epoch` of `epochs`, counted from 0.
@@ -78,14 +106,13 @@ pub fn beta_at([a, b]: [f64; 2], [a_end, b_end]: [f64; 2], epoch: usize, epochs:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler::tensor::values;
 
     #[test]
     fn shares_follow_the_beta_schedule() {
         for (epoch, mean) in [(0, 0.1), (30, 0.3), (60, 0.5), (119, 0.893_333)] {
             let [a, b] = beta_at([1.0, 9.0], [9.0, 1.0], epoch, 120);
             assert!((a / (a + b) - mean).abs() < 1e-6);
-            let shares = values(&Draws::new(3, epoch as u64, 0, Device::Cpu).shares(50_000, [a, b], 0.0).unwrap());
+            let shares = Draws::new(3, epoch as u64, 0).shares(50_000, [a, b], 0.0).unwrap();
             let found = shares.iter().map(|&x| f64::from(x)).sum::<f64>() / shares.len() as f64;
             assert!((found - mean).abs() < 0.003, "epoch {epoch}: {found} is not {mean}");
             if epoch == 0 {
@@ -94,7 +121,7 @@ mod tests {
                 assert!((variance.sqrt() - 0.090_453_4).abs() < 0.002);
             }
         }
-        let lifted = values(&Draws::new(3, 0, 0, Device::Cpu).shares(1_000, [1.0, 9.0], 1.0).unwrap());
+        let lifted = Draws::new(3, 0, 0).shares(1_000, [1.0, 9.0], 1.0).unwrap();
         assert!(lifted.iter().all(|&share| share == 1.0));
     }
 
@@ -102,11 +129,12 @@ mod tests {
     fn dropout_keeps_the_mean() {
         let mut rng = rng::stream(5, "test", 0);
         for p in [0.1, 0.5] {
-            let mask = dropout(&mut rng, 32_000, p).unwrap();
-            let kept = mask.iter().filter(|&&value| value > 0.0).count() as f64 / mask.len() as f64;
+            let mut mask = vec![[0.0; LANES]; 1_000];
+            Dropout::new(p).unwrap().fill(&mut rng, &mut mask);
+            let kept = mask.as_flattened().iter().filter(|&&value| value > 0.0).count() as f64 / 32_000.0;
             assert!((kept - (1.0 - p)).abs() < 0.01, "{kept} kept at p = {p}");
-            assert!(mask.iter().all(|&value| value == 0.0 || value == (1.0 / (1.0 - p)) as f32));
+            assert!(mask.as_flattened().iter().all(|&value| value == 0.0 || value == (1.0 / (1.0 - p)) as f32));
         }
-        assert!(dropout(&mut rng, 4, 0.0).is_none());
+        assert!(Dropout::new(0.0).is_none());
     }
 }

@@ -8,11 +8,15 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use super::chain::Chain;
+use super::contrast::{Negatives, contrast};
 use super::denoiser::{Denoiser, Shape};
+use super::device::contrastive;
 use super::diffusion::Coefficients;
+use super::network::Network;
 use super::params::{Params, ScheduleKind, ScheduleParams};
 use super::schedule::{Schedule, time_embedding};
-use crate::sampler::loss;
+use crate::kernel::{Lanes, Unit};
+use crate::sampler::bpr;
 use crate::sampler::tensor::{normalize, values};
 
 fn golden() -> Value {
@@ -52,7 +56,8 @@ fn assert_close(what: &str, found: &[f32], expected: &Value) {
     assert!(gap <= 1e-5 * scale, "{what}: off by {gap}, of {scale}");
 }
 
-fn denoiser(golden: &Value) -> Denoiser {
+/// The shape and the flat parameters.
+fn weights(golden: &Value) -> (Shape, Vec<f32>) {
     let weights = &golden["denoiser"];
     let flat: Vec<f32> = ["emb_weight", "emb_bias", "in_weight", "in_bias", "out_weight", "out_bias"]
         .into_iter()
@@ -60,6 +65,11 @@ fn denoiser(golden: &Value) -> Denoiser {
         .collect();
     let shape = Shape::new(&Params::default(), 64);
     assert_eq!((flat.len(), shape.parameters()), (16_576, 16_576));
+    (shape, flat)
+}
+
+fn denoiser(golden: &Value) -> Denoiser {
+    let (shape, flat) = weights(golden);
     Denoiser::new(shape, &flat, 20, Device::Cpu)
 }
 
@@ -122,10 +132,15 @@ fn released_chain_from_every_start() {
     let schedule = Schedule::new(&ScheduleParams::default());
     let starts = [0, 1, 10, 14, 18, 20];
     let chain = Chain { schedule: &schedule, starts: &starts, full: true };
-    let candidates = chain.sample(&denoiser, &x, None, |_| noise.shallow_clone(), |_| None);
-    assert_eq!(candidates.len(), starts.len());
-    for (start, candidate) in starts.iter().zip(&candidates) {
-        assert_close(&format!("start {start}"), &values(candidate), &golden["p_sample"][start.to_string()]);
+    let by_tensors = chain.sample_tensors(&denoiser, &x, None, || noise.shallow_clone(), |_| None);
+    let (shape, flat) = weights(&golden);
+    let network = Network::new(&shape, &flat, 20);
+    let by_tiles = chain.sample(&network, &values(&x), None, || values(&noise), None::<fn(&mut [Lanes])>);
+    assert_eq!((by_tensors.len(), by_tiles.len()), (starts.len(), starts.len()));
+    for ((start, by_tensors), by_tiles) in starts.iter().zip(&by_tensors).zip(&by_tiles) {
+        let expected = &golden["p_sample"][start.to_string()];
+        assert_close(&format!("start {start}, by libtorch"), &values(by_tensors), expected);
+        assert_close(&format!("start {start}, in tiles"), by_tiles, expected);
     }
 }
 
@@ -155,10 +170,17 @@ fn contrastive_and_bpr() {
     let expected = &golden["contrastive"];
     let [anchor, positive, negative] = ["anchor", "positive", "negative"].map(|name| tensor(&expected[name]));
     let temperature = expected["temp"].as_f64().unwrap();
-    let value = loss::contrastive(&anchor, &positive, &normalize(&negative), temperature) / 6.0;
-    assert_close("contrastive", &values(&value), &expected["loss"]);
+    let by_tensors = contrastive(&anchor, &positive, &normalize(&negative), temperature);
+    assert_close("contrastive, by libtorch", &values(&(by_tensors / 6.0)), &expected["loss"]);
+    let unit = Unit::new(values(&negative), 64);
+    let in_tiles = contrast(&values(&anchor), values(&positive), &Negatives::new(None, &unit), temperature, 1.0);
+    assert_close("contrastive, in tiles", &[in_tiles.loss as f32 / 6.0], &expected["loss"]);
 
     let expected = &golden["bpr"];
-    let [user, pos, neg] = ["user", "pos", "neg"].map(|name| tensor(&expected[name]));
-    assert_close("bpr", &values(&(loss::bpr(&user, &pos, &neg) / 6.0)), &expected["cnsdiff_loss"]);
+    let [user, pos, neg] = ["user", "pos", "neg"].map(|name| floats(&expected[name]));
+    let rows = user.chunks(64).zip(pos.chunks(64)).zip(neg.chunks(64));
+    let mut gradients = [[0.0; 64]; 3];
+    let [du, di, dj] = &mut gradients;
+    let loss: f64 = rows.map(|((u, i), j)| bpr::pair(u, i, j, 1.0, du, di, dj)).sum();
+    assert_close("bpr", &[(loss / 6.0) as f32], &expected["cnsdiff_loss"]);
 }

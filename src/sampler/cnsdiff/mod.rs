@@ -5,16 +5,28 @@
 //! trained is a matter of [`Variant`]: the released code never updates it.
 
 #[cfg(feature = "torch")]
+mod arithmetic;
+#[cfg(feature = "torch")]
 mod chain;
 #[cfg(feature = "torch")]
+mod contrast;
+#[cfg(feature = "torch")]
 mod denoiser;
+#[cfg(feature = "torch")]
+mod device;
 #[cfg(feature = "torch")]
 mod diffusion;
 #[cfg(feature = "torch")]
 mod draws;
 #[cfg(all(test, feature = "torch"))]
 mod golden;
+#[cfg(feature = "torch")]
+mod host;
+#[cfg(feature = "torch")]
+mod network;
 mod params;
+#[cfg(feature = "torch")]
+mod reconstruct;
 mod schedule;
 #[cfg(feature = "torch")]
 mod step;

@@ -200,6 +200,11 @@ impl Params {
         })
     }
 
+    /// The dropout of the sampling chains.
+    pub fn chain_dropout(&self) -> f64 {
+        if self.variant == Variant::AsReleased { self.denoiser.dropout } else { 0.0 }
+    }
+
     /// The start steps in ascending order.
     pub fn starts(&self) -> Vec<usize> {
         (self.start.first..=self.start.last).step_by(self.start.stride.max(1)).collect()

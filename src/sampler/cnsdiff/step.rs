@@ -5,24 +5,28 @@ use std::ops::Range;
 
 use rand::RngExt;
 use rayon::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
+use super::arithmetic::{Arithmetic, Rows, Wanted};
 use super::chain::Chain;
-use super::denoiser::{Denoiser, Shape};
-use super::diffusion::Coefficients;
+use super::denoiser::Shape;
+use super::device::OnDevice;
 use super::draws::{Draws, beta_at};
-use super::params::{Condition, Params, Pick, Space, Variant};
+use super::host::Host;
+use super::params::{Params, Pick, Space, Variant};
 use super::schedule::Schedule;
+use crate::kernel::{Unit, dot};
 use crate::model::{Adam, AdamParams};
-use crate::sampler::tensor::{blocks, dots, gradient, leaf, matrix, normalize, values};
-use crate::sampler::{Learnt, Outcome, Sampler, SamplerError, Step, loss};
+use crate::sampler::{Learnt, Outcome, Sampler, SamplerError, Step, bpr};
+
+/// Rows per block: fixed, since blocks are computed in parallel and summed in order.
+const BLOCK: usize = 256;
 
 /// CNSDiff at work.
 pub struct Cnsdiff {
     params: Params,
     starts: Vec<usize>,
     schedule: Schedule,
-    coefficients: Coefficients,
     shape: Shape,
     /// The denoiser's parameters, flat.
     weights: Vec<f32>,
@@ -44,26 +48,25 @@ struct Plan {
     /// The denoiser takes gradients.
     trainable: bool,
     /// Item vectors are divided by this before diffusion.
-    scale: f64,
+    scale: f32,
     beta: [f64; 2],
 }
 
-/// The rows of one block, without history.
+/// The rows of one block, row-major.
 struct Block {
-    range: Range<usize>,
     draws: Draws,
-    user: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    denoiser: Denoiser,
-    coefficients: Coefficients,
+    users: Vec<f32>,
+    positives: Vec<f32>,
+    negatives: Vec<f32>,
+    /// The positives in the space of the diffusion.
+    clean: Vec<f32>,
 }
 
 /// Generated negatives of a block, and sums over its rows that describe them.
 struct Generated {
-    /// `[b, d]`.
-    hard: Tensor,
-    /// Sum of the normalised rows `[d]`.
+    /// Row-major.
+    hard: Vec<f32>,
+    /// Sum of the unit vectors.
     direction: Vec<f32>,
     cosine: f64,
     norm_ratio: f64,
@@ -74,12 +77,12 @@ struct Loss {
     bpr: f64,
     contrastive: Option<f64>,
     diffusion: Option<f64>,
-    user: Vec<f32>,
-    positive: Vec<f32>,
-    negative: Vec<f32>,
-    /// Gradient of the contrastive loss with respect to the negatives of the whole batch.
+    users: Vec<f32>,
+    positives: Vec<f32>,
+    negatives: Vec<f32>,
+    /// Gradient of the contrastive loss with respect to the unit vectors of the uniform negatives of the whole batch.
     shared: Option<Vec<f32>>,
-    denoiser: Option<Vec<f32>>,
+    denoiser: Vec<f32>,
 }
 
 impl Cnsdiff {
@@ -90,16 +93,7 @@ impl Cnsdiff {
         let weights = shape.init(seed);
         let own = AdamParams { lr: params.denoiser.lr, ..AdamParams::default() };
         let adam = Adam::new(if params.variant == Variant::Trained { own } else { optimizer.clone() }, weights.len());
-        Self {
-            starts: params.starts(),
-            coefficients: Coefficients::new(&schedule, params.reweight, device),
-            schedule,
-            shape,
-            weights,
-            adam,
-            params,
-            device,
-        }
+        Self { starts: params.starts(), schedule, shape, weights, adam, params, device }
     }
 
     fn plan(&self, step: &Step) -> Plan {
@@ -113,141 +107,138 @@ impl Cnsdiff {
             trainable,
             scale: match self.params.space {
                 Space::Raw => 1.0,
-                Space::RmsNormalised => root_mean_square(&step.encoded[step.n_users * step.dim..]),
+                Space::RmsNormalised => root_mean_square(&step.encoded[step.n_users * step.dim..]) as f32,
             },
             beta: beta_at(self.params.mix.from, self.params.mix.to, step.epoch, step.epochs),
         }
     }
 
-    fn block(&self, step: &Step, index: usize, range: Range<usize>, denoiser: &Denoiser, trainable: bool) -> Block {
-        let device = self.device;
-        let items = |ids: &[u32]| matrix(ids[range.clone()].iter().map(|&item| step.item(item)), step.dim, device);
-        Block {
-            draws: Draws::new(step.seed, step.index, index, device),
-            user: matrix(step.users[range.clone()].iter().map(|&user| step.user(user)), step.dim, device),
-            positive: items(step.positives),
-            negative: items(step.negatives),
-            denoiser: denoiser.branch(trainable),
-            coefficients: self.coefficients.share(),
-            range,
+    fn arithmetic(&self) -> Box<dyn Arithmetic> {
+        let Self { shape, weights, schedule, params, .. } = self;
+        match self.device {
+            Device::Cpu => Box::new(Host::new(shape, weights, schedule, params.reweight)),
+            device => Box::new(OnDevice::new(shape, weights, schedule, params.reweight, device)),
         }
     }
 }
 
 impl Block {
-    fn rows(&self) -> usize {
-        self.range.len()
+    fn new(step: &Step, index: usize, range: Range<usize>, scale: f32) -> Self {
+        let items = |ids: &[u32]| ids[range.clone()].iter().flat_map(|&item| step.item(item)).copied().collect();
+        let positives: Vec<f32> = items(step.positives);
+        Self {
+            draws: Draws::new(step.seed, step.index, index),
+            users: step.users[range.clone()].iter().flat_map(|&user| step.user(user)).copied().collect(),
+            negatives: items(step.negatives),
+            clean: positives.iter().map(|value| value / scale).collect(),
+            positives,
+        }
     }
 
-    fn condition(&self, params: &Params) -> Option<&Tensor> {
-        (params.condition == Condition::User).then_some(&self.user)
+    fn rows(&self, dim: usize) -> Rows<'_> {
+        let Self { draws, users, positives, clean, .. } = self;
+        Rows { draws, dim, users, positives, clean }
     }
 
     /// Hard negatives: the chosen candidate of each row.
-    fn generate(&self, params: &Params, chain: &Chain, plan: &Plan) -> Generated {
-        let (rows, dim) = (self.rows(), plan.dim);
-        let mut noise = self.draws.stream("start noise");
-        let mut mask = self.draws.stream("chain dropout");
-        let p = if params.variant == Variant::AsReleased { params.denoiser.dropout } else { 0.0 };
-        let candidates = chain.sample(
-            &self.denoiser,
-            &(&self.positive / plan.scale),
-            self.condition(params),
-            |rows| self.draws.normal(&mut noise, rows, dim),
-            |rows| self.draws.mask(&mut mask, rows, dim, p),
-        );
-        let count = candidates.len() as i64;
-        let candidates = Tensor::stack(&candidates, 0);
-        let choice = match params.start.pick {
-            Pick::Hardest => dots(&candidates, &self.user).argmax(0, false),
-            Pick::Random => {
-                let mut rng = self.draws.stream("start choice");
-                let choice: Vec<i64> = (0..rows).map(|_| rng.random_range(0..count)).collect();
-                Tensor::from_slice(&choice).to_device(self.positive.device())
-            }
+    fn generate(&self, arithmetic: &dyn Arithmetic, params: &Params, chain: &Chain, plan: &Plan) -> Generated {
+        let dim = plan.dim;
+        let candidates = arithmetic.candidates(&self.rows(dim), params, chain);
+        let mut random = self.draws.stream("start choice");
+        let mut generated = Generated {
+            hard: Vec::with_capacity(self.users.len()),
+            direction: vec![0.0; dim],
+            cosine: 0.0,
+            norm_ratio: 0.0,
         };
-        let choice = choice.view([1, rows as i64, 1]).expand([1, rows as i64, dim as i64], false);
-        let hard = candidates.gather(0, &choice, false).squeeze_dim(0) * plan.scale;
-        let unit = normalize(&hard);
-        let norms = |rows: &Tensor| rows.norm_scalaropt_dim(2.0, [-1i64].as_slice(), false);
-        Generated {
-            direction: values(&unit.sum_dim_intlist([0i64].as_slice(), false, Kind::Float)),
-            cosine: dots(&unit, &normalize(&self.positive)).sum(Kind::Double).double_value(&[]),
-            norm_ratio: (norms(&hard) / norms(&self.positive).clamp_min(1e-12)).sum(Kind::Double).double_value(&[]),
-            hard,
+        for (row, (user, positive)) in self.users.chunks_exact(dim).zip(self.positives.chunks_exact(dim)).enumerate() {
+            let candidate = |index: usize| &candidates[index][row * dim..][..dim];
+            let chosen = match params.start.pick {
+                Pick::Random => random.random_range(0..candidates.len()),
+                Pick::Hardest => {
+                    let scores = (0..candidates.len()).map(|index| dot(user, candidate(index)));
+                    // The first of the largest.
+                    scores
+                        .enumerate()
+                        .fold(
+                            (0, f32::NEG_INFINITY),
+                            |best, (index, score)| if score > best.1 { (index, score) } else { best },
+                        )
+                        .0
+                }
+            };
+            let hard: Vec<f32> = candidate(chosen).iter().map(|value| value * plan.scale).collect();
+            let norm = |row: &[f32]| dot(row, row).sqrt().max(1e-12);
+            let (size, positive_size) = (norm(&hard), norm(positive));
+            generated.direction.iter_mut().zip(&hard).for_each(|(sum, value)| *sum += value / size);
+            generated.cosine += f64::from(dot(&hard, positive) / size / positive_size);
+            generated.norm_ratio += f64::from(size / positive_size);
+            generated.hard.extend(hard);
         }
+        generated
     }
 
-    /// Losses and gradients. `hard` are the block's generated negatives, `all_hard` the normalised ones of the whole
-    /// batch, `all_negatives` its uniform ones.
+    /// Losses and gradients. `hard` are the block's generated negatives.
     fn losses(
         &self,
+        arithmetic: &dyn Arithmetic,
         params: &Params,
         plan: &Plan,
-        hard: Option<&Tensor>,
-        all_hard: Option<&Tensor>,
-        all_negatives: &Tensor,
+        hard: Option<&[f32]>,
     ) -> Result<Loss, SamplerError> {
-        let (rows, dim, batch) = (self.rows(), plan.dim, plan.rows as f64);
-        let (user, positive, negative) = (leaf(&self.user), leaf(&self.positive), leaf(&self.negative));
-        let mixed = match hard {
-            Some(hard) => {
-                let share = self.draws.shares(rows, plan.beta, params.mix.min)?;
-                &share * hard + (1.0 - &share) * &negative
-            }
-            None => negative.shallow_clone(),
-        };
-        let bpr = loss::bpr(&user, &positive, &mixed);
-        let mut total = &bpr / batch;
-
-        let contrast = plan.contrast.then(|| {
-            let shared = leaf(all_negatives);
-            let uniform = normalize(&shared);
-            let negatives = match all_hard {
-                Some(hard) => Tensor::cat(&[hard, &uniform], 0),
-                None => uniform,
-            };
-            let noise = self.draws.normal(&mut self.draws.stream("positive noise"), rows, dim);
-            let noised = &positive + noise * params.positive_noise;
-            (loss::contrastive(&positive, &noised, &negatives, params.temperature), shared)
-        });
-        if let Some((value, _)) = &contrast {
-            total += value * (params.cl_weight / batch);
+        let (rows, batch) = (self.rows(plan.dim), plan.rows as f64);
+        let mut loss = self.bpr(params, plan, hard)?;
+        if let Some(contrast) = arithmetic.contrast(&rows, params, params.cl_weight / batch) {
+            add(&mut loss.positives, &contrast.positives);
+            loss.contrastive = Some(contrast.loss);
+            loss.shared = Some(contrast.negatives);
         }
-
-        let diffusion = plan.diffuse.then(|| {
-            let clean = match params.variant {
-                Variant::Trained => &self.positive / plan.scale,
-                Variant::AsReleased | Variant::TrainedJoint => &positive / plan.scale,
-            };
-            let losses = self.coefficients.losses(
-                &self.denoiser,
-                &clean,
-                self.condition(params),
-                &self.draws.steps(rows, params.schedule.steps),
-                &self.draws.normal(&mut self.draws.stream("diffusion noise"), rows, dim),
-                self.draws
-                    .mask(&mut self.draws.stream("diffusion dropout"), rows, dim, params.denoiser.dropout)
-                    .as_ref(),
-            );
-            (losses.reconstruction + losses.causal * params.causal_weight).sum(Kind::Float)
-        });
-        if let Some(value) = &diffusion {
+        if plan.diffuse {
             // The denoiser's own optimiser minimises the loss as it is; no table sees it.
-            let weight = if params.variant == Variant::Trained { 1.0 } else { params.diffusion_weight };
-            total += value * (weight / batch);
+            let own = params.variant == Variant::Trained;
+            let weight = if own { 1.0 } else { params.diffusion_weight };
+            let wanted = Wanted { clean: !own, weights: plan.trainable };
+            let diffusion = arithmetic.diffusion(&rows, params, weight / batch, wanted);
+            let back = diffusion.clean.iter().map(|value| value / plan.scale);
+            loss.positives.iter_mut().zip(back).for_each(|(sum, value)| *sum += value);
+            loss.diffusion = Some(diffusion.loss);
+            loss.denoiser = diffusion.weights;
         }
+        Ok(loss)
+    }
 
-        total.backward();
+    /// Bayesian personalised ranking against the uniform negatives, with a share of the generated ones mixed in.
+    fn bpr(&self, params: &Params, plan: &Plan, hard: Option<&[f32]>) -> Result<Loss, SamplerError> {
+        let dim = plan.dim;
+        let rows = self.users.len() / dim;
+        let shares = match hard {
+            Some(_) => self.draws.shares(rows, plan.beta, params.mix.min)?,
+            None => vec![0.0; rows],
+        };
+        let mut mixed = self.negatives.clone();
+        if let Some(hard) = hard {
+            for ((mixed, hard), share) in mixed.chunks_exact_mut(dim).zip(hard.chunks_exact(dim)).zip(&shares) {
+                mixed.iter_mut().zip(hard).for_each(|(mixed, hard)| *mixed = share * hard + (1.0 - share) * *mixed);
+            }
+        }
+        let [mut users, mut positives, mut negatives] = [(); 3].map(|()| vec![0.0; rows * dim]);
+        let gradients =
+            users.chunks_exact_mut(dim).zip(positives.chunks_exact_mut(dim)).zip(negatives.chunks_exact_mut(dim));
+        let mut total = 0.0;
+        for (row, ((to_user, to_positive), to_negative)) in gradients.enumerate() {
+            let [user, positive, mixed] = [&self.users, &self.positives, &mixed].map(|rows| &rows[row * dim..][..dim]);
+            total += bpr::pair(user, positive, mixed, 1.0 / plan.rows as f64, to_user, to_positive, to_negative);
+            to_negative.iter_mut().for_each(|value| *value *= 1.0 - shares[row]);
+        }
         Ok(Loss {
-            bpr: bpr.double_value(&[]),
-            diffusion: diffusion.map(|value| value.double_value(&[])),
-            user: gradient(&user),
-            positive: gradient(&positive),
-            negative: gradient(&negative),
-            shared: contrast.as_ref().map(|(_, shared)| gradient(shared)),
-            contrastive: contrast.map(|(value, _)| value.double_value(&[])),
-            denoiser: plan.trainable.then(|| gradient(self.denoiser.parameters())),
+            bpr: total,
+            contrastive: None,
+            diffusion: None,
+            users,
+            positives,
+            negatives,
+            shared: None,
+            denoiser: Vec::new(),
         })
     }
 }
@@ -255,50 +246,50 @@ impl Block {
 impl Sampler for Cnsdiff {
     fn step(&mut self, step: &Step) -> Result<Outcome, SamplerError> {
         let plan = self.plan(step);
-        let denoiser = Denoiser::new(self.shape.clone(), &self.weights, self.schedule.steps(), self.device);
-        let prepared: Vec<Block> = blocks(plan.rows)
-            .enumerate()
-            .map(|(index, range)| self.block(step, index, range, &denoiser, plan.trainable))
-            .collect();
+        let mut arithmetic = self.arithmetic();
         let Self { params, schedule, starts, .. } = self;
         let chain = Chain { schedule, starts, full: params.variant == Variant::AsReleased };
-        let generated: Vec<(Block, Option<Generated>)> = prepared
+        let blocks: Vec<Range<usize>> =
+            (0..plan.rows).step_by(BLOCK).map(|start| start..plan.rows.min(start + BLOCK)).collect();
+        let shares = |arithmetic: &dyn Arithmetic| blocks.iter().map(|_| arithmetic.share()).collect::<Vec<_>>();
+
+        let generated: Vec<(Block, Option<Generated>)> = shares(&*arithmetic)
             .into_par_iter()
-            .map(|block| {
-                let generated = plan.generate.then(|| tch::no_grad(|| block.generate(params, &chain, &plan)));
+            .zip(&blocks)
+            .enumerate()
+            .map(|(index, (arithmetic, range))| {
+                let block = Block::new(step, index, range.clone(), plan.scale);
+                let generated = plan.generate.then(|| block.generate(&*arithmetic, params, &chain, &plan));
                 (block, generated)
             })
             .collect();
-
         let mut outcome = Outcome::default();
         let hard: Vec<&Generated> = generated.iter().filter_map(|(_, generated)| generated.as_ref()).collect();
         if !hard.is_empty() {
             outcome.diagnostics = describe(&hard, plan.rows);
         }
-        let all_hard = (plan.contrast && !hard.is_empty())
-            .then(|| normalize(&Tensor::cat(&hard.iter().map(|generated| &generated.hard).collect::<Vec<_>>(), 0)));
-        let all_negatives = Tensor::cat(&generated.iter().map(|(block, _)| &block.negative).collect::<Vec<_>>(), 0);
+        let uniform = plan.contrast.then(|| {
+            let concat = |rows: Vec<&[f32]>| Unit::new(rows.concat(), plan.dim);
+            let hard = (!hard.is_empty()).then(|| concat(hard.iter().map(|generated| &generated.hard[..]).collect()));
+            let uniform = concat(generated.iter().map(|(block, _)| &block.negatives[..]).collect());
+            arithmetic.compare(hard.as_ref(), &uniform);
+            uniform
+        });
 
-        let losses: Vec<Result<Loss, SamplerError>> = generated
-            .into_iter()
-            .map(|(block, generated)| {
-                let all_hard = all_hard.as_ref().map(Tensor::shallow_clone);
-                (block, generated.map(|generated| generated.hard), all_hard, all_negatives.shallow_clone())
-            })
-            .collect::<Vec<_>>()
+        let losses: Vec<Result<Loss, SamplerError>> = shares(&*arithmetic)
             .into_par_iter()
-            .map(|(block, hard, all_hard, all_negatives)| {
-                block.losses(params, &plan, hard.as_ref(), all_hard.as_ref(), &all_negatives)
+            .zip(&generated)
+            .map(|(arithmetic, (block, generated))| {
+                block.losses(&*arithmetic, params, &plan, generated.as_ref().map(|generated| &generated.hard[..]))
             })
             .collect();
         let losses = losses.into_iter().collect::<Result<Vec<Loss>, SamplerError>>()?;
-
         if plan.trainable {
             let mut gradient = vec![0.0; self.weights.len()];
-            losses.iter().filter_map(|loss| loss.denoiser.as_ref()).for_each(|part| add(&mut gradient, part));
+            losses.iter().for_each(|loss| add(&mut gradient, &loss.denoiser));
             self.adam.step(&mut self.weights, &gradient);
         }
-        collect(&mut outcome, losses, plan.rows);
+        collect(&mut outcome, losses, &plan, uniform.as_ref());
         Ok(outcome)
     }
 
@@ -323,10 +314,10 @@ impl Sampler for Cnsdiff {
     }
 }
 
-/// Sums the blocks, in order.
-fn collect(outcome: &mut Outcome, losses: Vec<Loss>, rows: usize) {
+/// Sums the blocks, in order. `uniform` are the negatives of the contrastive loss.
+fn collect(outcome: &mut Outcome, losses: Vec<Loss>, plan: &Plan, uniform: Option<&Unit>) {
     let sum =
-        |part: fn(&Loss) -> Option<f64>| losses.iter().map(part).sum::<Option<f64>>().map(|total| total / rows as f64);
+        |part: fn(&Loss) -> Option<f64>| losses.iter().map(part).sum::<Option<f64>>().map(|sum| sum / plan.rows as f64);
     let parts = [
         ("bpr", sum(|loss| Some(loss.bpr))),
         ("contrastive", sum(|loss| loss.contrastive)),
@@ -334,11 +325,19 @@ fn collect(outcome: &mut Outcome, losses: Vec<Loss>, rows: usize) {
     ];
     outcome.parts.extend(parts.into_iter().filter_map(|(name, value)| Some((name, value?))));
     for loss in &losses {
-        outcome.user.extend(&loss.user);
-        outcome.positive.extend(&loss.positive);
-        outcome.negative.extend(&loss.negative);
+        outcome.user.extend(&loss.users);
+        outcome.positive.extend(&loss.positives);
+        outcome.negative.extend(&loss.negatives);
     }
-    losses.iter().filter_map(|loss| loss.shared.as_ref()).for_each(|part| add(&mut outcome.negative, part));
+    if let Some(uniform) = uniform {
+        let parts: Vec<&[f32]> = losses.iter().filter_map(|loss| loss.shared.as_deref()).collect();
+        outcome.negative.par_chunks_mut(plan.dim).enumerate().for_each(|(row, negative)| {
+            let mut gradient = vec![0.0; plan.dim];
+            parts.iter().for_each(|part| add(&mut gradient, &part[row * plan.dim..][..plan.dim]));
+            uniform.pull_back(row, &mut gradient);
+            add(negative, &gradient);
+        });
+    }
 }
 
 /// How the generated negatives relate to their positives and to each other: a reconstruction of the positive, or one

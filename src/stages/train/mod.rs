@@ -17,7 +17,7 @@ impl Stage for Train {
     type Params = Config;
 
     const KIND: &'static str = "train";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Trains a model and recommends items to every user.";
     const PORTS: &'static [Port] = &[
         Port {

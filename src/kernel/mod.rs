@@ -1,0 +1,12 @@
+//! Arithmetic of the inner loops on the processor: matrix products on small tiles and elementwise functions, in
+//! versions for what the processor has, chosen at run time. Knows plain slices only; nothing of models or losses.
+//!
+//! Every number is the outcome of one fixed sequence of additions, multiplications and fused multiply-adds, whatever
+//! the width of the vector registers: every processor gives the same bits.
+
+pub mod math;
+mod product;
+mod rows;
+
+pub use product::{HEIGHT, LANES, Lanes, Outer, Packed};
+pub use rows::{Unit, dot, tile, untile};
