@@ -72,6 +72,20 @@ mod tests {
             .fold(0.0, f64::max)
     }
 
+    /// Whatever the processor.
+    #[test]
+    fn the_bits_are_these() {
+        let mut rows: Vec<Lanes> =
+            (0..500).map(|row| std::array::from_fn(|lane| (row * 32 + lane) as f32 / 1_000.0 - 8.0)).collect();
+        let mix = |rows: &[Lanes]| {
+            rows.as_flattened().iter().fold(0u64, |sum, x| sum.wrapping_mul(31).wrapping_add(u64::from(x.to_bits())))
+        };
+        let mut powers = rows.clone();
+        exp_all(&mut powers);
+        tanh_all(&mut rows);
+        assert_eq!((mix(&powers), mix(&rows)), (9_587_705_920_634_126_086, 10_347_778_748_841_803_073));
+    }
+
     #[test]
     fn exponentials_are_right_to_the_last_places() {
         assert!(worst(-86.9, 87.9, exp, f64::exp) < 1.5e-7);
