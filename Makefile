@@ -6,7 +6,7 @@ PIPE = target/release/cnsdiff-pipe
 # A folder with copies of public data files, when there is one; see docs/data.md.
 MIRROR ?= $(wildcard ../shared/data)
 
-.PHONY: run test lint bench generated libtorch build clean
+.PHONY: run test lint bench guard generated libtorch build clean
 
 run: build
 	$(PIPE) run pipelines/quickstart.yaml
@@ -23,6 +23,10 @@ lint: libtorch
 # 10 GB of disk.
 bench: build
 	$(if $(MIRROR),CNSDIFF_MIRROR=$(abspath $(MIRROR))) $(CARGO) bench --locked
+
+# Fails when a hot loop takes 1.3 times its stored instructions; needs valgrind. `make guard UPDATE=1` stores them anew.
+guard: libtorch
+	$(CARGO) bench --locked --bench guard
 
 # Rewrites the files under docs/ that are generated from the code (a test compares them).
 generated: libtorch

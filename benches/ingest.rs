@@ -4,13 +4,16 @@
 //! `cargo bench --bench ingest [-- ROWS...]`, or `CNSDIFF_BENCH_ROWS=100000000`; 1 and 12.5 million rows unless named.
 //! polars comes from its Python wheel, installed into the user's cache folder by pip; without it, it is not measured.
 
+#[path = "shared/child.rs"]
+mod child;
+
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
+use child::{measured, works};
 use rand::RngExt;
 
 const THREADS: &str = "2";
@@ -101,43 +104,14 @@ fn generate(path: &Path, rows: u64) -> io::Result<()> {
     out.flush()
 }
 
-struct Measured {
-    seconds: f64,
-    peak_mib: f64,
-    printed: String,
-}
-
-/// Wall time and peak memory of a command.
-fn measured(command: &mut Command) -> Result<Measured, Box<dyn Error>> {
-    let started = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let mut printed = String::new();
-    if let Some(mut out) = child.stdout.take() {
-        out.read_to_string(&mut printed)?;
-    }
-    let mut status = 0;
-    // SAFETY: `rusage` is plain numbers, for which zeros are valid.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live values of the right types; the child has not been waited for.
-    let waited = unsafe { libc::wait4(child.id().cast_signed(), &mut status, 0, &mut usage) };
-    let seconds = started.elapsed().as_secs_f64();
-    if waited < 0 || status != 0 {
-        return Err(format!("{command:?} failed").into());
-    }
-    Ok(Measured { seconds, peak_mib: usage.ru_maxrss as f64 / 1024.0, printed })
-}
-
-/// A Python that has polars, in a virtual environment of the user's cache folder.
+/// A Python that has polars, in a virtual environment of its own.
 fn python_with_polars() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let venv = cache.join("cnsdiff-pipe/bench-venv");
+    let venv = child::peers()?.join("bench-venv");
     let python = venv.join("bin/python");
-    let run = |command: &mut Command| command.stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-    let has_polars = || run(Command::new(&python).args(["-c", "import polars"]).stderr(Stdio::null()));
+    let has_polars = || works(Command::new(&python).args(["-c", "import polars"]).stderr(Stdio::null()));
     if !has_polars() {
-        let made = run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            && run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "polars==2.1.0"]));
+        let made = works(Command::new("python3").args(["-m", "venv"]).arg(&venv))
+            && works(Command::new(&python).args(["-m", "pip", "install", "--quiet", "polars==2.1.0"]));
         if !made || !has_polars() {
             return None;
         }

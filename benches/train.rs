@@ -5,6 +5,9 @@
 //! `cargo bench --bench train`. The training pairs are read from `yelp2018/train.txt` and `food/train.txt` of the data
 //! mirror (`CNSDIFF_MIRROR`, or `../shared/data`); without it, pairs of the same size are generated.
 
+#[path = "shared/table.rs"]
+mod table;
+
 use std::error::Error;
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -21,6 +24,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use table::row;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -45,10 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name}: {} users, {} items, {} pairs", graph.n_users, graph.n_items, graph.n_edges());
     }
     println!("dimension {DIM}, batch {BATCH}, {LAYERS} layers, {THREADS} threads");
-    println!(
-        "{:<38} {:>10} {:>10} {:>10} {:>10} {:>10}  peer",
-        "what", "ours", "peer", "limit", "peer/ours", "ours/limit"
-    );
+    table::header();
     lightgcn(&yelp2018.graph)?;
     let flops = product_rate();
     for input in [&food, &yelp2018] {
@@ -58,21 +59,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     sampling(&yelp2018.graph)?;
     ranking()?;
     Ok(())
-}
-
-/// Seconds, or what else fits: the peer's and the limit may be missing.
-fn row(what: &str, ours: f64, peer: Option<(f64, &str)>, limit: Option<f64>) {
-    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
-    let ratio = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
-    let peer_value = peer.map(|peer| peer.0);
-    println!(
-        "{what:<38} {ours:>10.4} {:>10} {:>10} {:>10} {:>10}  {}",
-        number(peer_value),
-        number(limit),
-        ratio(peer_value.map(|peer| peer / ours)),
-        ratio(limit.map(|limit| ours / limit)),
-        peer.map_or("", |peer| peer.1),
-    );
 }
 
 /// A data set to train on.
