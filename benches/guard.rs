@@ -33,15 +33,15 @@ const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.
 /// The argument that valgrind is given with this program.
 const COUNT: &str = "--count";
 
-const USERS: u32 = 1500;
-const ITEMS: u32 = 1200;
-const INTERACTIONS: u32 = 40_000;
+const USERS: u32 = 1000;
+const ITEMS: u32 = 800;
+const INTERACTIONS: u32 = 20_000;
 const DIM: usize = 64;
-const BATCH: usize = 1024;
+const BATCH: usize = 512;
 const TOP: usize = 20;
-const STAGES: usize = 400;
+const STAGES: usize = 100;
 /// Bytes of the raw file.
-const RAW: usize = 4 << 20;
+const RAW: usize = 1 << 20;
 const SEED: u64 = 1;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -105,7 +105,7 @@ fn count() -> Result<Vec<u64>> {
     let out = dir.path().join("counts");
     let status = Command::new("valgrind")
         .args(["--tool=callgrind", "-q", "--combine-dumps=yes"])
-        .args(["--zero-before=guard::counted*", "--dump-after=guard::counted*"])
+        .args(["--zero-before=guard::counted", "--dump-after=guard::counted"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe()?)
         .arg(COUNT)
