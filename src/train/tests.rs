@@ -4,11 +4,14 @@
 use std::ops::ControlFlow;
 
 use rand::RngExt;
+use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
 use super::{Config, Data, EpochEnd, Model, TrainError, Watch, fit};
 use crate::data::{Graph, Interactions};
+use crate::model::xavier_tables;
 use crate::rng;
+use crate::sampler::Uniform;
 
 const USERS: usize = 90;
 const ITEMS: usize = 60;
@@ -198,4 +201,106 @@ fn divergence_is_told() {
     let config = config(json!({ "backbone": "mf", "optimizer": { "lr": 1e30 } }));
     let error = train_with(&config, 1, None, &mut Keep::default()).unwrap_err().to_string();
     assert!(error.contains("diverged"), "{error}");
+}
+
+/// Two epochs of LightGCN with uniform negatives, from their definition: dense f64 arithmetic on the same draws.
+struct Dense<'a> {
+    config: &'a Config,
+    graph: &'a Graph,
+    /// The tables, and Adam's moments of them.
+    tables: Vec<f64>,
+    first: Vec<f64>,
+    second: Vec<f64>,
+    steps: i32,
+}
+
+impl Dense<'_> {
+    /// The mean of the tables after 0 to 2 propagations.
+    fn encode(&self, x: &[f64]) -> Vec<f64> {
+        let dim = self.config.dim;
+        let (users, items) = self.graph.inv_sqrt_degrees();
+        let (mut sum, mut power) = (x.to_vec(), x.to_vec());
+        for _ in 0..2 {
+            let mut next = vec![0.0; x.len()];
+            for user in 0..self.graph.n_users {
+                for &item in self.graph.items_of(user as u32) {
+                    let weight = f64::from(users[user]) * f64::from(items[item as usize]);
+                    let node = self.graph.n_users + item as usize;
+                    for k in 0..dim {
+                        next[user * dim + k] += weight * power[node * dim + k];
+                        next[node * dim + k] += weight * power[user * dim + k];
+                    }
+                }
+            }
+            sum.iter_mut().zip(&next).for_each(|(sum, next)| *sum += next);
+            power = next;
+        }
+        sum.into_iter().map(|value| value / 3.0).collect()
+    }
+
+    fn step(&mut self, pairs: &[(u32, u32)], index: u64) {
+        let Config { dim, seed, batch_size, ref optimizer, ref reg, .. } = *self.config;
+        let users: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
+        let mut negatives = Vec::new();
+        Uniform::new(self.graph).unwrap().draw(&users, seed, index, &mut negatives);
+        let rows: Vec<[usize; 3]> = pairs
+            .iter()
+            .zip(negatives)
+            .map(|(pair, negative)| {
+                [pair.0, USERS as u32 + pair.1, USERS as u32 + negative].map(|node| node as usize * dim)
+            })
+            .collect();
+        let encoded = self.encode(&self.tables);
+        let mut gradient = vec![0.0; encoded.len()];
+        for &[u, i, j] in &rows {
+            let margin: f64 = (0..dim).map(|k| encoded[u + k] * (encoded[i + k] - encoded[j + k])).sum();
+            let slope = -1.0 / (1.0 + margin.exp()) / pairs.len() as f64;
+            for k in 0..dim {
+                gradient[u + k] += slope * (encoded[i + k] - encoded[j + k]);
+                gradient[i + k] += slope * encoded[u + k];
+                gradient[j + k] -= slope * encoded[u + k];
+            }
+        }
+        // The operator is symmetric.
+        let mut gradient = self.encode(&gradient);
+        for part in 0..3 {
+            let square: f64 = rows.iter().flat_map(|row| &self.tables[row[part]..row[part] + dim]).map(|x| x * x).sum();
+            let slope = reg.weight / pairs.len() as f64 / batch_size as f64 / square.sqrt();
+            for row in &rows {
+                (row[part]..row[part] + dim).for_each(|at| gradient[at] += slope * self.tables[at]);
+            }
+        }
+        self.steps += 1;
+        for (at, g) in gradient.into_iter().enumerate() {
+            self.first[at] = 0.9 * self.first[at] + 0.1 * g;
+            self.second[at] = 0.999 * self.second[at] + 0.001 * g * g;
+            let (first, second) =
+                (self.first[at] / (1.0 - 0.9f64.powi(self.steps)), self.second[at] / (1.0 - 0.999f64.powi(self.steps)));
+            self.tables[at] -= optimizer.lr * first / (second.sqrt() + optimizer.eps);
+        }
+    }
+}
+
+#[test]
+fn a_training_is_what_its_definition_says() {
+    let config = config(json!({ "epochs": 2, "batch_size": 250, "select": "last", "sampler": "uniform" }));
+    let (graph, ..) = parts();
+    let tables: Vec<f64> = xavier_tables(config.seed, USERS, ITEMS, config.dim).into_iter().map(f64::from).collect();
+    let zeros = vec![0.0; tables.len()];
+    let mut dense = Dense { config: &config, graph: &graph, tables, first: zeros.clone(), second: zeros, steps: 0 };
+    let mut index = 0;
+    for epoch in 0..2 {
+        let mut pairs: Vec<(u32, u32)> =
+            (0..USERS as u32).flat_map(|user| graph.items_of(user).iter().map(move |&item| (user, item))).collect();
+        pairs.shuffle(&mut rng::stream(config.seed, "batch order", epoch));
+        for batch in pairs.chunks(config.batch_size) {
+            dense.step(batch, index);
+            index += 1;
+        }
+    }
+    assert!(index > 8, "{index} steps");
+    let (found, expected) = (train(&config).encoded, dense.encode(&dense.tables));
+    let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+    let gap = found.iter().zip(&expected).fold(0.0f64, |max, (&a, b)| max.max((f64::from(a) - b).abs()));
+    assert!(found.len() == expected.len() && gap < 1e-4 * scale, "off by {gap}, of {scale}");
 }

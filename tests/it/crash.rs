@@ -14,7 +14,7 @@ fn long() -> String {
         .replace("{ rns: uniform, cnsdiff: cnsdiff }", "{ rns: uniform }")
         .replace("reference: cnsdiff", "reference: rns")
         .replace("users: 60, items: 80, interactions: 480", "users: 1000, items: 1000, interactions: 40000")
-        .replace("epochs: 3", "epochs: 120, select: last")
+        .replace("epochs: 3", "epochs: 500, select: last")
 }
 
 const MODEL: &str = "model[method=rns,seed=1]";
@@ -96,7 +96,7 @@ fn child_ended(lab: &Lab) -> bool {
 
 #[test]
 fn a_killed_program_leaves_no_worker_and_a_cache_that_the_next_run_uses() {
-    let lab = Lab::with(&long().replace("epochs: 120", "epochs: 20"));
+    let lab = Lab::with(&long().replace("epochs: 500", "epochs: 100"));
     let mut child = start(&lab);
     await_epoch(&mut child, 2);
     let workers = children(child.id());
