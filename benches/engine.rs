@@ -48,7 +48,6 @@ fn main() -> Result<()> {
     let sizes = if sizes.is_empty() { vec![1000, 10000] } else { sizes };
     let ninja = works(Command::new("ninja").arg("--version").stderr(Stdio::null()));
     table::header();
-    // Before anything that takes memory here: the peak of a child begins with that of its parent.
     for &size in &sizes {
         commands(size, ninja)?;
     }

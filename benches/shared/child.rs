@@ -1,10 +1,15 @@
 //! Commands that are measured, and where those of peers are installed.
 
 use std::error::Error;
+use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a child's memory is looked at.
+const PERIOD: Duration = Duration::from_millis(2);
 
 pub struct Measured {
     pub seconds: f64,
@@ -16,20 +21,34 @@ pub struct Measured {
 pub fn measured(command: &mut Command) -> Result<Measured, Box<dyn Error>> {
     let started = Instant::now();
     let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let id = child.id();
+    let memory = thread::spawn(move || peak_mib(id));
     let mut printed = String::new();
     if let Some(mut out) = child.stdout.take() {
         out.read_to_string(&mut printed)?;
     }
-    let mut status = 0;
-    // SAFETY: `rusage` is plain numbers, for which zeros are valid.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live values of the right types; the child has not been waited for.
-    let waited = unsafe { libc::wait4(child.id().cast_signed(), &mut status, 0, &mut usage) };
+    let status = child.wait()?;
     let seconds = started.elapsed().as_secs_f64();
-    if waited < 0 || status != 0 {
-        return Err(format!("{command:?} failed").into());
+    if !status.success() {
+        return Err(format!("{command:?}: {status}").into());
     }
-    Ok(Measured { seconds, peak_mib: usage.ru_maxrss as f64 / 1024.0, printed })
+    Ok(Measured { seconds, peak_mib: memory.join().unwrap_or(f64::NAN), printed })
+}
+
+/// The most memory that a process has held, as last seen before its end. What `wait4` tells counts the memory of the
+/// parent as well, which here has libtorch.
+fn peak_mib(id: u32) -> f64 {
+    let mut peak = 0.0;
+    let held = || {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse::<f64>().ok()
+    };
+    while let Some(kibibytes) = held() {
+        peak = kibibytes / 1024.0;
+        thread::sleep(PERIOD);
+    }
+    peak
 }
 
 /// Whether a command can be run and ends well; only its errors are shown.
