@@ -78,7 +78,7 @@ impl Lock {
             let known = old.and_then(|line| line.artifacts.get(&output.name));
             let artifact = match known.filter(|artifact| artifact.digest == output.digest) {
                 Some(artifact) => artifact.clone(),
-                None => Artifact { digest: output.digest, columns: short(&store.object_path(&output.digest))? },
+                None => Artifact { digest: output.digest, columns: short(output, store)? },
             };
             Ok((output.name.clone(), artifact))
         };
@@ -122,7 +122,7 @@ impl Lock {
                     )));
                 };
                 if locked.digest != output.digest {
-                    let how = difference(&output.name, locked, &output.digest, store)?;
+                    let how = difference(locked, output, store)?;
                     let same_key = line.key == entry.key;
                     return Ok(Some(Difference { same_key: Some(same_key), ..Difference::new(id, how) }));
                 }
@@ -148,9 +148,9 @@ impl Difference {
 }
 
 /// `artifact `curve` differs in column `value`, first in row 12 (epoch 3)`.
-fn difference(name: &str, locked: &Artifact, new: &Digest, store: &Store) -> Result<String, Stop> {
-    let path = store.object_path(new);
-    let columns = short(&path)?;
+fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<String, Stop> {
+    let (name, path) = (&new.name, store.object_path(&new.digest));
+    let columns = short(new, store)?;
     let names = |columns: &[(String, String)]| columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     if names(&columns) != names(&locked.columns) {
         let [old, new] = [&locked.columns, &columns].map(|columns| names(columns).join(", "));
@@ -174,8 +174,11 @@ fn difference(name: &str, locked: &Artifact, new: &Digest, store: &Store) -> Res
 }
 
 /// Columns with the first digits of their digests.
-fn short(path: &Path) -> Result<Vec<(String, String)>, Stop> {
-    let digests = columns::digests(path).map_err(Stop::store)?;
+fn short(output: &OutputEntry, store: &Store) -> Result<Vec<(String, String)>, Stop> {
+    let digests = match output.columns.as_slice() {
+        [] => columns::digests(&store.object_path(&output.digest)).map_err(Stop::store)?,
+        known => known.to_vec(),
+    };
     Ok(digests.into_iter().map(|(name, digest)| (name, digest.short())).collect())
 }
 

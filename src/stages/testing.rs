@@ -55,7 +55,8 @@ pub fn blake3(bytes: &[u8]) -> String {
 /// The artifacts in a folder, by name.
 pub fn artifacts_in(folder: &Path) -> BTreeMap<String, PathBuf> {
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    paths.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path)).collect()
+    let tables = paths.filter(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    tables.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path)).collect()
 }
 
 /// What a run left in a folder of its own.

@@ -2,7 +2,7 @@
 //! the columns mean, but that an `epoch` is how people name a row of a learning curve.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -25,7 +25,7 @@ pub fn digests(path: &Path) -> Result<Vec<(String, Digest)>, ParquetError> {
             Some(own) => own,
             empty => empty.insert(Columns::new(&batch.schema()).map_err(failure("read", path))?),
         };
-        own.add(batch).map_err(failure("read", path))
+        own.add(&batch).map_err(failure("read", path))
     })?;
     let columns = match columns {
         Some(columns) => columns,
@@ -34,16 +34,34 @@ pub fn digests(path: &Path) -> Result<Vec<(String, Digest)>, ParquetError> {
     columns.finish().map_err(failure("read", path))
 }
 
+/// Leaves what [`digests`] would answer beside a file that has just been written.
+pub(super) fn keep_digests(path: &Path, digests: &[(String, Digest)]) -> Result<(), ParquetError> {
+    let kept = path_of_kept(path);
+    let text = serde_json::to_vec(digests).map_err(failure("write", &kept))?;
+    std::fs::write(&kept, text).map_err(failure("write", &kept))
+}
+
+/// What was left beside a file by its writer; nothing if another program wrote it.
+pub(super) fn kept_digests(path: &Path) -> Vec<(String, Digest)> {
+    let text = std::fs::read(path_of_kept(path)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn path_of_kept(path: &Path) -> PathBuf {
+    path.with_extension("columns")
+}
+
 /// Each column as a Parquet file of its own, digested as it is written: the encoding is deterministic and covers
 /// every type that an artifact can have.
-struct Columns {
+pub(super) struct Columns {
     /// Cuts rows anew: how a file was cut must not show.
-    groups: BatchCoalescer,
-    writers: Vec<(SchemaRef, ArrowWriter<blake3::Hasher>)>,
+    groups: Option<BatchCoalescer>,
+    writers: Vec<(FieldRef, ArrowWriter<blake3::Hasher>)>,
 }
 
 impl Columns {
-    fn new(schema: &SchemaRef) -> Result<Self, parquet::errors::ParquetError> {
+    /// `schema` has the types of values, also where batches come with dictionaries.
+    pub fn new(schema: &SchemaRef) -> Result<Self, parquet::errors::ParquetError> {
         // Plain values: dictionaries and statistics cost several times as much as the digest.
         let properties = WriterProperties::builder()
             .set_dictionary_enabled(false)
@@ -51,41 +69,42 @@ impl Columns {
             .build();
         let writer = |field: &FieldRef| {
             let schema = Arc::new(Schema::new(vec![field.clone()]));
-            let writer = ArrowWriter::try_new(blake3::Hasher::new(), schema.clone(), Some(properties.clone()))?;
-            Ok((schema, writer))
+            let writer = ArrowWriter::try_new(blake3::Hasher::new(), schema, Some(properties.clone()))?;
+            Ok((field.clone(), writer))
         };
         let writers = schema.fields().iter().map(writer).collect::<Result<_, parquet::errors::ParquetError>>()?;
-        Ok(Self { groups: BatchCoalescer::new(schema.clone(), ROW_GROUP), writers })
+        Ok(Self { groups: None, writers })
     }
 
-    fn add(&mut self, batch: RecordBatch) -> Result<(), parquet::errors::ParquetError> {
+    pub fn add(&mut self, batch: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
         // Most row groups are whole, and need no copy.
-        if batch.num_rows() == ROW_GROUP && self.groups.is_empty() {
-            return self.write(&batch);
+        if batch.num_rows() == ROW_GROUP && self.groups.as_ref().is_none_or(BatchCoalescer::is_empty) {
+            return self.write(batch);
         }
-        self.groups.push_batch(batch)?;
+        let groups = self.groups.get_or_insert_with(|| BatchCoalescer::new(batch.schema(), ROW_GROUP));
+        groups.push_batch(batch.clone())?;
         self.write_complete()
     }
 
     fn write_complete(&mut self) -> Result<(), parquet::errors::ParquetError> {
-        while let Some(group) = self.groups.next_completed_batch() {
+        while let Some(group) = self.groups.as_mut().and_then(BatchCoalescer::next_completed_batch) {
             self.write(&group)?;
         }
         Ok(())
     }
 
     fn write(&mut self, group: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
-        self.writers.par_iter_mut().zip(group.columns()).try_for_each(|((schema, writer), column)| {
-            pieces(schema.field(0), column)
-                .try_for_each(|piece| writer.write(&RecordBatch::try_new(schema.clone(), vec![piece])?))
+        self.writers.par_iter_mut().zip(group.columns()).try_for_each(|((field, writer), column)| {
+            pieces(field, column)
+                .try_for_each(|piece| writer.write(&RecordBatch::try_from_iter([(field.name(), piece)])?))
         })
     }
 
-    fn finish(mut self) -> Result<Vec<(String, Digest)>, parquet::errors::ParquetError> {
-        self.groups.finish_buffered_batch()?;
+    pub fn finish(mut self) -> Result<Vec<(String, Digest)>, parquet::errors::ParquetError> {
+        self.groups.as_mut().map_or(Ok(()), BatchCoalescer::finish_buffered_batch)?;
         self.write_complete()?;
-        let digest = |(schema, writer): (SchemaRef, ArrowWriter<blake3::Hasher>)| {
-            Ok((schema.field(0).name().clone(), writer.into_inner()?.finalize().into()))
+        let digest = |(field, writer): (FieldRef, ArrowWriter<blake3::Hasher>)| {
+            Ok((field.name().clone(), writer.into_inner()?.finalize().into()))
         };
         self.writers.into_iter().map(digest).collect()
     }

@@ -35,6 +35,9 @@ pub struct OutputEntry {
     pub digest: Digest,
     pub rows: u64,
     pub bytes: u64,
+    /// Digests of its columns, where its writer left them; entries of earlier versions have none.
+    #[serde(default)]
+    pub columns: Vec<(String, Digest)>,
 }
 
 /// What led to an entry. Kept for people and for `explain`; no result depends on it.

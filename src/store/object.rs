@@ -32,6 +32,7 @@ impl Store {
             digest,
             rows: super::parquet::rows(file).map_err(|error| failure("read", file)(std::io::Error::other(error)))?,
             bytes: fs::metadata(file).map_err(failure("read", file))?.len(),
+            columns: super::columns::kept_digests(file),
         };
         let object = self.object_path(&digest);
         if !self.has_object(&output) || digest_file(&object)? != digest {

@@ -18,6 +18,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 
+use super::columns::{Columns, keep_digests};
+
 /// A Parquet file could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} `{}`: {reason}", path.display())]
@@ -37,12 +39,13 @@ pub(super) fn failure<'a, E: std::fmt::Display>(
 /// Rows of a row group: what is encoded, and what is read, at a time.
 pub const ROW_GROUP: usize = 1 << 20;
 
-/// Writes a file batch by batch. The columns of a batch are encoded side by side.
+/// Writes a file batch by batch. The columns of a batch are encoded side by side, and digested while they are at hand.
 pub struct Writer {
     path: PathBuf,
     file: SerializedFileWriter<File>,
     columns: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
+    digests: Columns,
 }
 
 impl Writer {
@@ -71,14 +74,15 @@ impl Writer {
         let file = File::create(path).map_err(failure("write", path))?;
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let (file, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(failure("write", path))?;
-        Ok(Self { path: path.to_owned(), file, columns, schema })
+        let digests = Columns::new(&schema).map_err(failure("write", path))?;
+        Ok(Self { path: path.to_owned(), file, columns, schema, digests })
     }
 
     /// Appends rows; every [`ROW_GROUP`] of them become a row group, and so do those that are left over.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         for start in (0..batch.num_rows()).step_by(ROW_GROUP) {
             let rows = batch.slice(start, ROW_GROUP.min(batch.num_rows() - start));
-            self.write_group(&rows).map_err(failure("write", &self.path))?;
+            self.write_group(&rows).and_then(|()| self.digests.add(&rows)).map_err(failure("write", &self.path))?;
         }
         Ok(())
     }
@@ -106,9 +110,11 @@ impl Writer {
         group.close().map(drop)
     }
 
-    /// Completes the file.
+    /// Completes the file, and leaves the digests of its columns beside it.
     pub fn close(self) -> Result<(), ParquetError> {
-        self.file.close().map(drop).map_err(failure("write", &self.path))
+        let Self { path, file, digests, .. } = self;
+        let digests = file.close().and_then(|_| digests.finish()).map_err(failure("write", &path))?;
+        keep_digests(&path, &digests)
     }
 }
 
