@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Log, Role, Split};
-use crate::data::{Interactions, popularity};
+use crate::data::popularity;
 
 /// The share of items that counts as the most popular ones.
 const TOP: f64 = 0.2;
@@ -74,15 +74,14 @@ pub(super) const EXAMPLES: usize = 3;
 
 impl Audit {
     pub fn new(log: &Log, split: &Split) -> Self {
-        let seen = Seen::new(log, split);
         let mut audit = Self { measures: Vec::new(), counts: Default::default(), breaches: Vec::new() };
         for role in Role::USED {
-            let count = |&item: &u32| seen.counts[item as usize][role.index()];
+            let count = |&item: &u32| split.kept_of_item[item as usize][role.index()];
             audit.counts[role.index()] = split.items.old_id.iter().map(count).collect();
         }
-        audit.contents(&seen, split);
+        audit.contents(split);
         audit.leaks(split);
-        audit.time_travel(&seen, log, split);
+        audit.time_travel(log, split);
         audit.shift();
         let order = |measure: &Measure| measure.part.index();
         audit.measures.sort_by_key(order);
@@ -110,13 +109,12 @@ impl Audit {
         Role::USED.into_iter().filter(filled).collect()
     }
 
-    fn contents(&mut self, seen: &Seen, split: &Split) {
+    fn contents(&mut self, split: &Split) {
         for role in Role::USED.into_iter().filter(|role| split.found.rows[role.index()] > 0) {
-            let users = seen.roles.iter().filter(|&&roles| roles & role.bit() != 0).count();
             let items = self.counts[role.index()].iter().filter(|&&count| count > 0).count();
             self.add(role, "rows_before", split.found.rows[role.index()] as f64);
             self.add(role, "rows", split.found.kept(role) as f64);
-            self.add(role, "users", users as f64);
+            self.add(role, "users", split.found.users[role.index()] as f64);
             self.add(role, "items", items as f64);
         }
     }
@@ -153,9 +151,9 @@ impl Audit {
     }
 
     /// Rows earlier than what was learned from.
-    fn time_travel(&mut self, seen: &Seen, log: &Log, split: &Split) {
+    fn time_travel(&mut self, log: &Log, split: &Split) {
         let Some(time) = &log.rows.time else { return };
-        let early = Early::new(log, time, split, &seen.last);
+        let early = Early::new(log, time, split);
         let parts = self.parts();
         let test = if parts.contains(&Role::Ood) { Role::Ood } else { Role::Iid };
         for role in parts.into_iter().filter(|&role| role != Role::Train) {
@@ -195,51 +193,28 @@ impl Audit {
     }
 }
 
-/// What one pass over the rows finds.
-struct Seen {
-    /// How often each item occurs in each part, by [`Role::index`]. Ids are those of the log.
-    counts: Vec<[u32; Role::COUNT]>,
-    /// The parts in which each user occurs.
-    roles: Vec<u8>,
-    /// The time of the last training row of each user.
-    last: Vec<i64>,
-}
-
-impl Seen {
-    fn new(log: &Log, split: &Split) -> Self {
-        let Interactions { user, item, time, .. } = log.rows;
-        let (n_users, n_items) = (split.users.new_id.len(), split.items.new_id.len());
-        let empty = || Self {
-            counts: vec![[0; Role::COUNT]; n_items],
-            roles: vec![0; n_users],
-            last: vec![i64::MIN; if time.is_some() { n_users } else { 0 }],
-        };
-        // Side by side, as far as that takes no more memory than the rows.
-        let most = (user.len() / n_users.max(n_items).max(1)).clamp(1, rayon::current_num_threads());
-        let length = user.len().div_ceil(most).max(1);
-        let stretches = (0..user.len()).into_par_iter().step_by(length).map(|first| {
-            let mut seen = empty();
-            for row in first..user.len().min(first + length) {
-                let (user, role) = (user[row] as usize, split.roles[row]);
-                seen.counts[item[row] as usize][role.index()] += 1;
-                seen.roles[user] |= role.bit();
-                if let Some(time) = time {
-                    let time = if role == Role::Train { time[row] } else { i64::MIN };
-                    seen.last[user] = seen.last[user].max(time);
-                }
-            }
-            seen
-        });
-        stretches.reduce_with(Self::and).unwrap_or_else(empty)
-    }
-
-    fn and(mut self, other: Self) -> Self {
-        let counts = self.counts.iter_mut().flatten().zip(other.counts.iter().flatten());
-        counts.for_each(|(own, other)| *own += other);
-        self.roles.iter_mut().zip(other.roles).for_each(|(own, other)| *own |= other);
-        self.last.iter_mut().zip(other.last).for_each(|(own, other)| *own = other.max(*own));
-        self
-    }
+/// The time of the last training row of each user; the earliest there is where they have none.
+fn last_of_user(user: &[u32], time: &[i64], split: &Split) -> Vec<i64> {
+    let n_users = split.users.new_id.len();
+    // Side by side, as far as that takes no more memory than the rows.
+    let most = (user.len() / n_users.max(1)).clamp(1, rayon::current_num_threads());
+    let length = user.len().div_ceil(most).max(1);
+    let stretches = user.par_chunks(length).zip(time.par_chunks(length)).zip(split.roles.par_chunks(length));
+    let last = stretches.map(|((user, time), roles)| {
+        let mut last = vec![i64::MIN; n_users];
+        for ((&user, &time), &role) in user.iter().zip(time).zip(roles) {
+            // Roles follow no pattern: a comparison that changes nothing costs less than a wrong guess.
+            let time = if role == Role::Train { time } else { i64::MIN };
+            let last = &mut last[user as usize];
+            *last = time.max(*last);
+        }
+        last
+    });
+    let later = |mut last: Vec<i64>, other: Vec<i64>| {
+        last.iter_mut().zip(other).for_each(|(own, other)| *own = other.max(*own));
+        last
+    };
+    last.reduce_with(later).unwrap_or_default()
 }
 
 /// Rows that lie before what was learned from.
@@ -279,21 +254,20 @@ const ROWS: usize = 1 << 16;
 
 impl Early {
     /// By [`Role::index`].
-    fn new(log: &Log, time: &[i64], split: &Split, last: &[i64]) -> [Self; Role::COUNT] {
+    fn new(log: &Log, time: &[i64], split: &Split) -> [Self; Role::COUNT] {
+        let last = last_of_user(&log.rows.user, time, split);
         let last_of_all = last.iter().max().copied().unwrap_or(i64::MIN);
         let stretches = (0..time.len()).into_par_iter().step_by(ROWS).map(|first| {
             let mut early: [Self; Role::COUNT] = Default::default();
             for row in first..time.len().min(first + ROWS) {
                 let (role, time) = (split.roles[row], time[row]);
-                if role == Role::Unused || role == Role::Train {
+                if time >= last_of_all || role == Role::Unused || role == Role::Train {
                     continue;
                 }
                 let early = &mut early[role.index()];
+                early.of_all.add(row);
                 if time < last[log.rows.user[row] as usize] {
                     early.of_user.add(row);
-                }
-                if time < last_of_all {
-                    early.of_all.add(row);
                 }
             }
             early

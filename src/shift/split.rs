@@ -19,6 +19,8 @@ pub struct Split {
     pub domains: Option<Vec<Option<Domain>>>,
     /// What was found before rows were dropped.
     pub found: Found,
+    /// Rows that are kept of each item, by former id and [`Role::index`].
+    pub(super) kept_of_item: Vec<Counts>,
     /// What was counted on the way, by name.
     pub counts: Vec<(String, i64)>,
 }
@@ -49,8 +51,13 @@ pub struct Found {
     pub shared: [[usize; Role::COUNT]; Role::COUNT],
     /// The same, of pairs that are kept.
     pub shared_and_kept: [[usize; Role::COUNT]; Role::COUNT],
+    /// Users with rows that are kept.
+    pub(super) users: [usize; Role::COUNT],
     pub(super) examples: Examples,
 }
+
+/// A count for each role, by [`Role::index`].
+pub(super) type Counts = [u32; Role::COUNT];
 
 /// The first rows, by user, of what was found in each role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +72,7 @@ impl Split {
     pub(super) fn new(log: &Log, assigned: Assigned) -> Result<Self, ShiftError> {
         let mut roles = assigned.roles;
         let marks = both(log, |ids| Marks::new(ids, &roles));
-        let (found, dropped) = inspect(log, &roles, &marks, assigned.domains.is_none());
+        let Inspected { found, kept_of_item, dropped } = inspect(log, &roles, &marks, assigned.domains.is_none());
         if found.rows[Role::Train.index()] == 0 {
             return Err(ShiftError::NothingToTrainOn);
         }
@@ -74,7 +81,7 @@ impl Split {
         let domain = |domains: Vec<Option<Domain>>| items.old_id.iter().map(|&item| domains[item as usize]).collect();
         let domains = assigned.domains.map(domain);
         let counts = counts(&found, [&users, &items], &marks);
-        Ok(Self { roles, users, items, domains, found, counts })
+        Ok(Self { roles, users, items, domains, found, kept_of_item, counts })
     }
 
     /// The value counted under `name`.
@@ -128,6 +135,7 @@ impl AddAssign for Found {
         add(&mut self.unseen, other.unseen);
         add(&mut self.unseen_users, other.unseen_users);
         add(&mut self.unseen_items, other.unseen_items);
+        add(&mut self.users, other.users);
         self.shared.iter_mut().zip(other.shared).for_each(|(own, other)| add(own, other));
         self.shared_and_kept.iter_mut().zip(other.shared_and_kept).for_each(|(own, other)| add(own, other));
         let more = |own: &mut [Vec<u32>; Role::COUNT], other: [Vec<u32>; Role::COUNT]| {
@@ -176,25 +184,39 @@ impl Marks {
     }
 }
 
-/// Looks at the pairs of every user; answers what was found, and the rows to drop: those that repeat training pairs only
-/// if `once`.
-fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: bool) -> (Found, Vec<Vec<u32>>) {
+/// What [`inspect`] answers.
+struct Inspected {
+    found: Found,
+    kept_of_item: Vec<Counts>,
+    dropped: Vec<Vec<u32>>,
+}
+
+/// Looks at the pairs of every user, and says which rows to drop: those that repeat training pairs only if `once`.
+fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: bool) -> Inspected {
     let roles_by_user = log.roles_by_user(roles);
     let stretches = log.by_user.in_parallel(|users| {
         let mut found = Found::default();
         let mut dropped = Vec::new();
         let mut pairs = Pairs::new(of_item.0.len());
+        let mut kept_of_item = vec![Counts::default(); of_item.0.len()];
         for user in users {
             pairs.turn_to(user as u32);
+            let mut kept_roles = 0;
+            let mut keep = |item: usize, role: Role| {
+                kept_of_item[item][role.index()] += 1;
+                kept_roles |= role.bit();
+            };
             let user_seen = of_user.has(user, Role::Train);
             let roles = &roles_by_user[log.by_user.range(user)];
             let own = || log.of_user(user).zip(roles).map(|((row, item), &role)| (row, item as usize, role));
             // Train first: what stands there decides about the others, wherever their rows are.
-            for (row, item, _) in own().filter(|&(_, _, role)| role == Role::Train) {
+            for (row, item, role) in own().filter(|&(_, _, role)| role == Role::Train) {
                 if pairs.add(item, Role::Train) & Role::Train.bit() != 0 && once {
                     found.repeated[Role::Train.index()] += 1;
                     example(&mut found.examples.repeated[Role::Train.index()], row);
                     dropped.push(row);
+                } else {
+                    keep(item, role);
                 }
             }
             for (row, item, role) in own() {
@@ -215,8 +237,10 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
                     found.unseen[role.index()] += 1;
                     example(&mut found.examples.unseen[role.index()], row);
                 }
-                if !kept {
-                    dropped.push(row);
+                if kept {
+                    keep(item, role)
+                } else {
+                    dropped.push(row)
                 }
                 for other in Role::USED.into_iter().filter(|other| before & other.bit() != 0) {
                     example(&mut found.examples.shared[role.index()], row);
@@ -227,20 +251,25 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
                     }
                 }
             }
+            for role in Role::USED {
+                found.users[role.index()] += usize::from(kept_roles & role.bit() != 0);
+            }
         }
-        (found, dropped)
+        (found, kept_of_item, dropped)
     });
     let mut found = Found::default();
+    let mut kept_of_item = vec![Counts::default(); of_item.0.len()];
     let mut dropped = Vec::with_capacity(stretches.len());
-    for (more, rows) in stretches {
+    for (more, kept, rows) in stretches {
         found += more;
+        kept_of_item.iter_mut().flatten().zip(kept.iter().flatten()).for_each(|(own, more)| *own += more);
         dropped.push(rows);
     }
     for role in Role::HELD_OUT {
         found.unseen_users[role.index()] = of_user.unseen(role);
         found.unseen_items[role.index()] = of_item.unseen(role);
     }
-    (found, dropped)
+    Inspected { found, kept_of_item, dropped }
 }
 
 /// The roles in which the items of one user at a time occur: bit [`Role::index`].
