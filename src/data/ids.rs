@@ -30,17 +30,30 @@ pub const SMALL: u32 = 1 << 25;
 
 /// The small number that a key spells: `7`, but not `07` or `+7`.
 pub fn small_number(key: &str) -> Option<u32> {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const ZEROS: u64 = EACH * b'0' as u64;
     let digits = key.as_bytes();
     if digits.is_empty() || digits.len() > 8 || (digits[0] == b'0' && digits.len() > 1) {
         return None;
     }
-    let mut number = 0;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
+    // All digits at once, in a word filled up with zeros; its lowest byte is the first digit.
+    let missing = 8 * (8 - digits.len());
+    let word = match (digits.first_chunk::<4>(), digits.last_chunk::<4>()) {
+        (Some(&first), Some(&last)) => {
+            let (first, last) = (u64::from(u32::from_le_bytes(first)), u64::from(u32::from_le_bytes(last)));
+            last << 32 | (first << missing) & u64::from(u32::MAX)
         }
-        number = number * 10 + u32::from(digit - b'0');
+        _ => digits.iter().fold(0, |word, &digit| word >> 8 | u64::from(digit) << 56),
+    };
+    let values = (word | ZEROS & ((1 << missing) - 1)) ^ ZEROS;
+    // Adding 0x76 sets the highest bit of what is above 9.
+    if (values | values.wrapping_add(EACH * 0x76)) & (EACH << 7) != 0 {
+        return None;
     }
+    // Neighbours are joined: digits, pairs, fours.
+    let pairs = (values.wrapping_mul(1 + (10 << 8)) >> 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(1 + (100 << 16)) >> 16) & 0x0000_FFFF_0000_FFFF;
+    let number = (fours.wrapping_mul(1 + (10_000 << 32)) >> 32) as u32;
     Some(number).filter(|&number| number < SMALL)
 }
 
@@ -164,6 +177,26 @@ mod tests {
         assert_eq!(ids, [0, 1, 0, 2]);
         assert_eq!(map.keys().collect::<Vec<_>>(), ["b", "a", "c"]);
         assert_eq!(map.key(1), "a");
+    }
+
+    #[test]
+    fn small_numbers_are_those_that_a_parser_finds() {
+        let plainly = |key: &str| {
+            let number = key.parse::<u32>().ok().filter(|number| number.to_string() == key);
+            number.filter(|&number| number < SMALL)
+        };
+        let numbers = (0..100_000).chain((0..u64::from(SMALL) * 4).step_by(7_919)).map(|number| number.to_string());
+        for key in numbers {
+            assert_eq!(small_number(&key), plainly(&key), "{key}");
+        }
+        for length in 1..=9 {
+            for place in 0..length {
+                for odd in (0..=127).map(char::from).chain(['é', '\u{9f}', '\u{7ff}']) {
+                    let key: String = (0..length).map(|at| if at == place { odd } else { '5' }).collect();
+                    assert_eq!(small_number(&key), plainly(&key), "{key}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -121,24 +121,32 @@ impl Delimited {
                 },
             })
         };
-        Ok(Bound {
-            format: self,
-            finder,
-            width: names.len(),
-            user: index(&self.columns.user)?,
-            item: index(&self.columns.item)?,
-            time: self.columns.time.as_ref().map(index).transpose()?,
-            weight: self.columns.weight.as_ref().map(index).transpose()?,
-        })
+        let mut places = vec![UNREAD; names.len()];
+        let mut next = 0..UNREAD;
+        let mut place = |column: &Column| -> Result<usize, FormatError> {
+            let place = &mut places[index(column)?];
+            // Two of them may be one column.
+            if *place == UNREAD {
+                *place = next.next().unwrap_or(UNREAD);
+            }
+            Ok(*place)
+        };
+        let (user, item) = (place(&self.columns.user)?, place(&self.columns.item)?);
+        let time = self.columns.time.as_ref().map(&mut place).transpose()?;
+        let weight = self.columns.weight.as_ref().map(&mut place).transpose()?;
+        Ok(Bound { format: self, finder, places, user, item, time, weight })
     }
 }
+
+/// The place of fields that nobody asks for, after those of user, item, time and weight.
+const UNREAD: usize = 4;
 
 /// The format of a file whose columns are known.
 struct Bound<'a> {
     format: &'a Delimited,
     finder: Finder<'a>,
-    /// Number of columns.
-    width: usize,
+    /// For each column the place at which its field is kept while a line is read.
+    places: Vec<usize>,
     user: usize,
     item: usize,
     time: Option<usize>,
@@ -168,38 +176,29 @@ impl LineFormat for Bound<'_> {
 
 impl Bound<'_> {
     fn row<'a>(&self, fields: impl Iterator<Item = &'a str>) -> Result<Row<'a>, String> {
-        let (mut user, mut item, mut time, mut weight_field, mut width) = ("", "", "", "", 0);
+        let (mut read, mut width) = ([""; UNREAD + 1], 0);
         for field in fields {
-            if width == self.user {
-                user = field;
-            }
-            if width == self.item {
-                item = field;
-            }
-            if Some(width) == self.time {
-                time = field;
-            }
-            if Some(width) == self.weight {
-                weight_field = field;
+            if let Some(&place) = self.places.get(width) {
+                read[place] = field;
             }
             width += 1;
         }
-        if width != self.width {
-            return Err(format!("{width} fields instead of {}", self.width));
+        if width != self.places.len() {
+            return Err(format!("{width} fields instead of {}", self.places.len()));
         }
-        let known = |field: &'a str, missing: &'static str| {
-            let field = field.trim_ascii();
+        let known = |place: usize, missing: &'static str| {
+            let field = read[place].trim_ascii();
             if field.is_empty() { Err(missing.to_owned()) } else { Ok(field) }
         };
         Ok(Row {
-            user: known(user, "no user")?,
-            item: known(item, "no item")?,
+            user: known(self.user, "no user")?,
+            item: known(self.item, "no item")?,
             time: match self.time {
-                Some(_) => Some(self.format.time_unit.parse(known(time, "no time")?)?),
+                Some(place) => Some(self.format.time_unit.parse(known(place, "no time")?)?),
                 None => None,
             },
             weight: match self.weight {
-                Some(_) => Some(weight(known(weight_field, "no weight")?)?),
+                Some(place) => Some(weight(known(place, "no weight")?)?),
                 None => None,
             },
         })

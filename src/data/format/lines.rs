@@ -21,8 +21,8 @@ pub trait LineFormat: Sync {
     fn line(&self, line: &str, emit: &mut dyn FnMut(Row<'_>)) -> Result<(), String>;
 }
 
-/// Bytes of a block; a line that is longer makes its block longer.
-const BLOCK: usize = 4 << 20;
+/// Bytes of a block, which then stays in the cache of a core; a line that is longer makes its block longer.
+const BLOCK: usize = 1 << 20;
 
 /// A line may have about this many bytes.
 const LINE_LIMIT: usize = 16 << 20;

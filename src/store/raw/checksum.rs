@@ -42,7 +42,7 @@ impl Algorithm {
         let mut hasher = Hasher::new(self);
         let mut file = File::open(path)?;
         // A map of the file would count as memory of this process, however large the file.
-        let mut buffer = vec![0; 4 << 20];
+        let mut buffer = vec![0; 1 << 20];
         loop {
             match file.read(&mut buffer)? {
                 0 => return Ok(hasher.finish()),
