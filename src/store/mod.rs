@@ -13,6 +13,7 @@ mod object;
 pub mod parquet;
 mod previous;
 pub mod raw;
+mod repeat;
 mod verify;
 
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -19,6 +19,7 @@ use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 
 use super::columns::{Columns, keep_digests};
+use super::repeat::Repeat;
 
 /// A Parquet file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,15 @@ pub struct Writer {
     columns: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     digests: Columns,
+    /// By column, what a further row group may take over.
+    repeats: Vec<Option<Repeat>>,
+}
+
+/// A column of a row group.
+enum Encoded<'a> {
+    /// One chunk per leaf: nested columns have several.
+    Anew(Vec<ArrowColumnChunk>),
+    Again(&'a Repeat),
 }
 
 impl Writer {
@@ -75,7 +85,8 @@ impl Writer {
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let (file, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(failure("write", path))?;
         let digests = Columns::new(&schema).map_err(failure("write", path))?;
-        Ok(Self { path: path.to_owned(), file, columns, schema, digests })
+        let repeats = schema.fields().iter().map(|_| None).collect();
+        Ok(Self { path: path.to_owned(), file, columns, schema, digests, repeats })
     }
 
     /// Appends rows; every [`ROW_GROUP`] of them become a row group, and so do those that are left over.
@@ -90,24 +101,34 @@ impl Writer {
     fn write_group(&mut self, rows: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
         let mut writers = self.columns.create_column_writers(self.file.flushed_row_groups().len())?.into_iter();
         let mut columns = Vec::with_capacity(rows.num_columns());
-        for (field, column) in self.schema.fields().iter().zip(rows.columns()) {
-            // One writer per leaf: nested columns have several.
+        for ((field, column), repeat) in self.schema.fields().iter().zip(rows.columns()).zip(&self.repeats) {
             let leaves = compute_leaves(field, &column.slice(0, 0))?.len();
-            columns.push((field, column, writers.by_ref().take(leaves).collect::<Vec<_>>()));
+            columns.push((field, column, repeat, writers.by_ref().take(leaves).collect::<Vec<_>>()));
         }
-        let encode = |(field, column, mut writers): (&FieldRef, &ArrayRef, Vec<ArrowColumnWriter>)| {
-            for piece in pieces(field, column) {
-                let leaves = compute_leaves(field, &piece)?;
-                writers.iter_mut().zip(leaves).try_for_each(|(writer, leaf)| writer.write(&leaf))?;
+        let encode = |(field, column, repeat, writers)| encode(field, column, repeat, writers);
+        let encoded: Vec<_> = columns.into_par_iter().map(encode).collect();
+        let (mut group, mut leaf, mut found) = (self.file.next_row_group()?, 0, Vec::new());
+        for (index, encoded) in encoded.into_iter().enumerate() {
+            match encoded? {
+                Encoded::Again(repeat) => {
+                    repeat.append(&self.path, &mut group)?;
+                    leaf += 1;
+                }
+                Encoded::Anew(chunks) => {
+                    if let [chunk] = chunks.as_slice() {
+                        found.extend(Repeat::new(rows.column(index), chunk).map(|repeat| (index, leaf, repeat)));
+                    }
+                    leaf += chunks.len();
+                    chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
+                }
             }
-            writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>()
-        };
-        let chunks: Vec<_> = columns.into_par_iter().map(encode).collect();
-        let mut group = self.file.next_row_group()?;
-        for chunks in chunks {
-            chunks?.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
         }
-        group.close().map(drop)
+        let group = group.close()?;
+        for (index, leaf, repeat) in found {
+            self.repeats[index] = Some(repeat.written(group.column(leaf))?);
+            self.file.flush()?;
+        }
+        Ok(())
     }
 
     /// Completes the file, and leaves the digests of its columns beside it.
@@ -116,6 +137,22 @@ impl Writer {
         let digests = file.close().and_then(|_| digests.finish()).map_err(failure("write", &path))?;
         keep_digests(&path, &digests)
     }
+}
+
+fn encode<'a>(
+    field: &FieldRef,
+    column: &ArrayRef,
+    repeat: &'a Option<Repeat>,
+    mut writers: Vec<ArrowColumnWriter>,
+) -> Result<Encoded<'a>, parquet::errors::ParquetError> {
+    if let Some(repeat) = repeat.as_ref().filter(|repeat| repeat.is(column)) {
+        return Ok(Encoded::Again(repeat));
+    }
+    for piece in pieces(field, column) {
+        let leaves = compute_leaves(field, &piece)?;
+        writers.iter_mut().zip(leaves).try_for_each(|(writer, leaf)| writer.write(&leaf))?;
+    }
+    writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>().map(Encoded::Anew)
 }
 
 /// Cuts a column for the encoder, so that what is made of a piece on the way stays in a cache. The bytes are those of the
