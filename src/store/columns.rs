@@ -152,7 +152,8 @@ pub fn first_difference(old: &Path, new: &Path) -> Result<Option<Place>, Parquet
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Float64Array, UInt32Array};
+    use arrow::array::{ArrayRef, DictionaryArray, Float64Array, UInt32Array};
+    use arrow::datatypes::UInt32Type;
 
     fn curve(path: &Path, values: &[f64]) {
         let epochs: ArrayRef = Arc::new(UInt32Array::from_iter_values(1..=values.len() as u32));
@@ -181,7 +182,10 @@ mod tests {
         let n = ROW_GROUP + 70_000;
         let ids: ArrayRef = Arc::new(UInt32Array::from_iter_values((0..n as u32).map(|id| id % 1000)));
         let texts: ArrayRef = Arc::new(arrow::array::StringArray::from_iter_values((0..n).map(|row| format!("{row}"))));
-        let batch = RecordBatch::try_from_iter([("id", ids), ("key", texts)]).unwrap();
+        let parts: DictionaryArray<UInt32Type> =
+            (0..n).map(|row| if row % 5 == 0 { "log" } else { "uniform" }).collect();
+        let parts: ArrayRef = Arc::new(parts);
+        let batch = RecordBatch::try_from_iter([("id", ids), ("key", texts), ("part", parts)]).unwrap();
         let written = |name: &str, ends: &[usize]| {
             let path = dir.path().join(name);
             let mut writer = crate::store::parquet::Writer::create(&path, &batch.schema(), &[]).unwrap();
@@ -191,13 +195,15 @@ mod tests {
                 start = end;
             }
             writer.close().unwrap();
-            digests(&path).unwrap()
+            let decoded = digests(&path).unwrap();
+            assert_eq!(kept_digests(&path), decoded);
+            decoded
         };
         let whole = written("whole", &[n]);
         assert_eq!(whole, written("cut", &[3, 60_000, 60_001, n - 10, n]));
-        assert_eq!(whole.len(), 2);
+        assert_eq!(whole.len(), 3);
         assert_ne!(whole, written("short", &[n - 1]));
-        assert_eq!(written("empty", &[]).len(), 2);
+        assert_eq!(written("empty", &[]).len(), 3);
     }
 
     #[test]
