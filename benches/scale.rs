@@ -19,7 +19,7 @@ use tch::Device;
 const THREADS: usize = 2;
 const SIZES: [usize; 5] = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
 const DIM: usize = 64;
-const STEPS: usize = 50;
+const STEPS: usize = 10;
 /// Users that are ranked for.
 const RANKED: usize = 1_024;
 const SEED: u64 = 1;
