@@ -4,6 +4,9 @@
 //! `cargo bench --bench scale [-- SIZE...]`. A step propagates over the whole graph, so an epoch has the same number of
 //! steps at every size: batches grow with the data.
 
+#[path = "shared/memory.rs"]
+mod memory;
+
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -12,6 +15,7 @@ use std::time::Instant;
 use cnsdiff_pipe::data::{Graph, Interactions};
 use cnsdiff_pipe::rng;
 use cnsdiff_pipe::train::{Config, Data, EpochEnd, Watch, fit, recommend};
+use memory::peak_mib;
 use rand::RngExt;
 use serde_json::json;
 use tch::Device;
@@ -94,14 +98,7 @@ fn one(size: usize) -> Result<(), Box<dyn Error>> {
         epoch / size as f64 * 1e6,
         ranking * 1e3,
         ranking / side as f64 * 1e9,
-        peak_mib()?
+        peak_mib("self").ok_or("no VmHWM in /proc/self/status")?
     );
     Ok(())
-}
-
-/// The most memory that this process has held.
-fn peak_mib() -> Result<f64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }

@@ -1,7 +1,9 @@
 //! Commands that are measured, and where those of peers are installed.
 
+#[path = "memory.rs"]
+mod memory;
+
 use std::error::Error;
-use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -39,13 +41,8 @@ pub fn measured(command: &mut Command) -> Result<Measured, Box<dyn Error>> {
 /// parent as well, which here has libtorch.
 fn peak_mib(id: u32) -> f64 {
     let mut peak = 0.0;
-    let held = || {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().trim_end_matches(" kB").parse::<f64>().ok()
-    };
-    while let Some(kibibytes) = held() {
-        peak = kibibytes / 1024.0;
+    while let Some(held) = memory::peak_mib(&id.to_string()) {
+        peak = held;
         thread::sleep(PERIOD);
     }
     peak

@@ -26,7 +26,6 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Rows divided by their norm, and the norms, none below `1e-12`.
-#[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     pub dim: usize,
     /// Row-major.

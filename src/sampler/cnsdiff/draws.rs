@@ -12,7 +12,6 @@ use crate::sampler::SamplerError;
 use crate::sampler::tensor::matrix;
 
 /// The streams of one block of one step.
-#[derive(Clone)]
 pub struct Draws {
     seed: u64,
     index: u64,
