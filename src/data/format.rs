@@ -7,6 +7,7 @@ mod delimited;
 pub mod fuzz;
 mod json;
 mod lines;
+mod marks;
 mod parquet;
 mod pickle;
 mod presets;

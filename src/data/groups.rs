@@ -11,12 +11,12 @@ pub struct TooManyRows {
     pub rows: usize,
 }
 
-/// Rows by id; the rows of a group stand in ascending order.
+/// Rows by id, or what stands for them; the rows of a group stand in ascending order.
 #[derive(Clone, Debug, Default)]
-pub struct Groups {
+pub struct Groups<T = u32> {
     /// One offset into `rows` per id, and the end.
     start: Vec<u32>,
-    rows: Vec<u32>,
+    rows: Vec<T>,
 }
 
 impl Groups {
@@ -25,6 +25,20 @@ impl Groups {
     /// # Errors
     /// More rows than four bytes can number.
     pub fn new(ids: &[u32], keep: impl Fn(usize) -> bool + Sync) -> Result<Self, TooManyRows> {
+        Self::of_values(ids, keep, |row| row as u32)
+    }
+}
+
+impl<T: Copy + Default + Send + Sync> Groups<T> {
+    /// As [`Groups::new`], with a value instead of each row's number.
+    ///
+    /// # Errors
+    /// More rows than four bytes can number.
+    pub fn of_values(
+        ids: &[u32],
+        keep: impl Fn(usize) -> bool + Sync,
+        value: impl Fn(usize) -> T + Sync,
+    ) -> Result<Self, TooManyRows> {
         if u32::try_from(ids.len()).is_err() {
             return Err(TooManyRows { rows: ids.len() });
         }
@@ -46,14 +60,14 @@ impl Groups {
         }
         start.push(end);
         drop(counts);
-        let rows = arranged(ids, &start, keep, |row| row as u32);
+        let rows = arranged(ids, &start, keep, value);
         Ok(Self { start, rows })
     }
 
-    /// The values of all rows, group by group: of groups that lack no row of the `ids` they were made of.
-    pub fn arranged<T>(&self, ids: &[u32], value: impl Fn(usize) -> T + Sync) -> Vec<T>
+    /// Values of all rows, group by group: of groups that lack no row of the `ids` they were made of.
+    pub fn arranged<V>(&self, ids: &[u32], value: impl Fn(usize) -> V + Sync) -> Vec<V>
     where
-        T: Copy + Default + Send + Sync,
+        V: Copy + Default + Send + Sync,
     {
         arranged(ids, &self.start, |_| true, value)
     }
@@ -69,7 +83,7 @@ impl Groups {
     }
 
     /// The rows with this id.
-    pub fn of(&self, id: usize) -> &[u32] {
+    pub fn of(&self, id: usize) -> &[T] {
         &self.rows[self.range(id)]
     }
 
@@ -79,13 +93,13 @@ impl Groups {
     }
 
     /// All rows, group by group, for rearranging within groups.
-    pub fn rows_mut(&mut self) -> &mut [u32] {
+    pub fn rows_mut(&mut self) -> &mut [T] {
         &mut self.rows
     }
 
     /// Runs `work` on stretches of neighbouring ids, one per thread and with about equally many rows, side by side.
     /// How many stretches there are must not show in what is made of the answers.
-    pub fn in_parallel<T: Send>(&self, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    pub fn in_parallel<A: Send>(&self, work: impl Fn(Range<usize>) -> A + Sync) -> Vec<A> {
         let stretches = rayon::current_num_threads();
         let bound = |stretch: usize| {
             let row = self.rows.len() * stretch / stretches;
@@ -109,7 +123,7 @@ fn kept<'a>(
 }
 
 /// Rows that are arranged at a time.
-const BAND: usize = 1 << 22;
+const BAND: usize = 1 << 21;
 
 /// Stretches of neighbouring ids among which the rows of a band are dealt first.
 const STRETCHES: usize = 256;

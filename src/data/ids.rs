@@ -10,6 +10,8 @@ use arrow::error::ArrowError;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::decimal::decimal;
+
 /// Keys and their ids `0..len`, in order of first appearance. A key costs its bytes and some 16 more.
 #[derive(Clone, Debug, Default)]
 pub struct IdMap {
@@ -30,31 +32,11 @@ pub const SMALL: u32 = 1 << 25;
 
 /// The small number that a key spells: `7`, but not `07` or `+7`.
 pub fn small_number(key: &str) -> Option<u32> {
-    const EACH: u64 = u64::from_ne_bytes([1; 8]);
-    const ZEROS: u64 = EACH * b'0' as u64;
     let digits = key.as_bytes();
-    if digits.is_empty() || digits.len() > 8 || (digits[0] == b'0' && digits.len() > 1) {
+    if digits.len() > 8 || digits.starts_with(b"0") && digits.len() > 1 {
         return None;
     }
-    // All digits at once, in a word filled up with zeros; its lowest byte is the first digit.
-    let missing = 8 * (8 - digits.len());
-    let word = match (digits.first_chunk::<4>(), digits.last_chunk::<4>()) {
-        (Some(&first), Some(&last)) => {
-            let (first, last) = (u64::from(u32::from_le_bytes(first)), u64::from(u32::from_le_bytes(last)));
-            last << 32 | (first << missing) & u64::from(u32::MAX)
-        }
-        _ => digits.iter().fold(0, |word, &digit| word >> 8 | u64::from(digit) << 56),
-    };
-    let values = (word | ZEROS & ((1 << missing) - 1)) ^ ZEROS;
-    // Adding 0x76 sets the highest bit of what is above 9.
-    if (values | values.wrapping_add(EACH * 0x76)) & (EACH << 7) != 0 {
-        return None;
-    }
-    // Neighbours are joined: digits, pairs, fours.
-    let pairs = (values.wrapping_mul(1 + (10 << 8)) >> 8) & 0x00FF_00FF_00FF_00FF;
-    let fours = (pairs.wrapping_mul(1 + (100 << 16)) >> 16) & 0x0000_FFFF_0000_FFFF;
-    let number = (fours.wrapping_mul(1 + (10_000 << 32)) >> 32) as u32;
-    Some(number).filter(|&number| number < SMALL)
+    decimal(digits).map(|number| number as u32).filter(|&number| number < SMALL)
 }
 
 /// There are more than 2^32 - 1 distinct keys.

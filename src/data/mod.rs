@@ -1,6 +1,7 @@
 //! Interactions, id maps, graphs and raw formats. Knows nothing of libtorch
 //! or the store: tables cross its border as Arrow record batches.
 
+mod decimal;
 pub mod format;
 pub mod graph;
 pub mod groups;

@@ -4,6 +4,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::decimal::decimal;
+
 /// How a column of times is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -40,7 +42,8 @@ impl TimeUnit {
             let help = "a date or time of ISO 8601, such as `2018-01-31` or `2018-01-31T12:00:00Z`";
             return parse_iso(field).ok_or_else(|| format!("the time `{}` is not {help}", super::format::cut(field)));
         }
-        let number = field.parse::<i64>().ok().or_else(|| {
+        let digits = decimal(field.as_bytes()).map(|number| number as i64);
+        let number = digits.or_else(|| field.parse::<i64>().ok()).or_else(|| {
             let number = field.parse::<f64>().ok()?;
             (i64::MIN as f64..i64::MAX as f64).contains(&number).then(|| number.floor() as i64)
         });

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::split::each_where;
 use super::{Log, Role, Split};
 use crate::data::popularity;
 
@@ -76,7 +77,7 @@ impl Audit {
     pub fn new(log: &Log, split: &Split) -> Self {
         let mut audit = Self { measures: Vec::new(), counts: Default::default(), breaches: Vec::new() };
         for role in Role::USED {
-            let count = |&item: &u32| split.kept_of_item[item as usize][role.index()];
+            let count = |&item: &u32| split.kept_of_item[role.index()][item as usize];
             audit.counts[role.index()] = split.items.old_id.iter().map(count).collect();
         }
         audit.contents(split);
@@ -199,22 +200,23 @@ fn last_of_user(user: &[u32], time: &[i64], split: &Split) -> Vec<i64> {
     // Side by side, as far as that takes no more memory than the rows.
     let most = (user.len() / n_users.max(1)).clamp(1, rayon::current_num_threads());
     let length = user.len().div_ceil(most).max(1);
-    let stretches = user.par_chunks(length).zip(time.par_chunks(length)).zip(split.roles.par_chunks(length));
-    let last = stretches.map(|((user, time), roles)| {
+    let training = |row: usize| split.roles[row] == Role::Train;
+    let stretches = (0..user.len()).into_par_iter().step_by(length).map(|first| {
         let mut last = vec![i64::MIN; n_users];
-        for ((&user, &time), &role) in user.iter().zip(time).zip(roles) {
-            // Roles follow no pattern: a comparison that changes nothing costs less than a wrong guess.
-            let time = if role == Role::Train { time } else { i64::MIN };
-            let last = &mut last[user as usize];
-            *last = time.max(*last);
-        }
+        let rows = first..user.len().min(first + length);
+        each_where(rows, training, |rows| {
+            for &row in rows {
+                let last = &mut last[user[row] as usize];
+                *last = time[row].max(*last);
+            }
+        });
         last
     });
     let later = |mut last: Vec<i64>, other: Vec<i64>| {
         last.iter_mut().zip(other).for_each(|(own, other)| *own = other.max(*own));
         last
     };
-    last.reduce_with(later).unwrap_or_default()
+    stretches.reduce_with(later).unwrap_or_default()
 }
 
 /// Rows that lie before what was learned from.
@@ -259,17 +261,16 @@ impl Early {
         let last_of_all = last.iter().max().copied().unwrap_or(i64::MIN);
         let stretches = (0..time.len()).into_par_iter().step_by(ROWS).map(|first| {
             let mut early: [Self; Role::COUNT] = Default::default();
-            for row in first..time.len().min(first + ROWS) {
-                let (role, time) = (split.roles[row], time[row]);
-                if time >= last_of_all || role == Role::Unused || role == Role::Train {
-                    continue;
+            let held_out = |row: usize| Role::HELD_OUT.contains(&split.roles[row]) && time[row] < last_of_all;
+            each_where(first..time.len().min(first + ROWS), held_out, |rows| {
+                for &row in rows {
+                    let early = &mut early[split.roles[row].index()];
+                    early.of_all.add(row);
+                    if time[row] < last[log.rows.user[row] as usize] {
+                        early.of_user.add(row);
+                    }
                 }
-                let early = &mut early[role.index()];
-                early.of_all.add(row);
-                if time < last[log.rows.user[row] as usize] {
-                    early.of_user.add(row);
-                }
-            }
+            });
             early
         });
         stretches.reduce(Default::default, |mut early, next| {

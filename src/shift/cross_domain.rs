@@ -110,6 +110,6 @@ impl Rule for CrossDomain {
             }
             vec![(Role::Valid, valid..valid + 1), (Role::Iid, test..test + 1), (Role::Unused, test + 1..own.len())]
         })?;
-        Ok(Assigned { roles, domains: Some(domains) })
+        Ok(Assigned { roles, by_user: None, domains: Some(domains) })
     }
 }

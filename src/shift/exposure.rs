@@ -42,7 +42,6 @@ impl Rule for Exposure {
         }
         let mut roles: Vec<Role> = log.part.iter().map(|&part| role_of_part[part as usize]).collect();
         log.drop_repeats(&mut roles);
-        hold_out(log, &mut roles, By::User, self.valid, self.iid, seed);
-        Ok(roles.into())
+        Ok(hold_out(log, roles, By::User, self.valid, self.iid, seed))
     }
 }

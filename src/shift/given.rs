@@ -67,7 +67,7 @@ impl Rule for Given {
         if self.carve != Carve::default() {
             // Of a repeated pair no copy may stay in train while another is held out.
             log.drop_repeats(&mut roles);
-            hold_out(log, &mut roles, By::User, self.carve.valid, self.carve.iid, seed);
+            return Ok(hold_out(log, roles, By::User, self.carve.valid, self.carve.iid, seed));
         }
         Ok(roles.into())
     }

@@ -50,18 +50,22 @@ impl Rule for KFold {
                 rows.iter().skip(fold).step_by(k).for_each(|&row| roles[row as usize] = Role::Iid);
             }
             By::User => {
-                let mut own = Vec::new();
-                for user in 0..log.by_user.n_ids() {
-                    own.clear();
-                    own.extend(log.by_user.of(user).iter().filter(|&&row| roles[row as usize] == Role::Train));
-                    own.shuffle(&mut rng::stream(seed, "deal per user", user as u64));
-                    // Dealing goes on where it stopped, roughly: else the first folds had all odd interactions.
-                    let first = (fold + user) % k;
-                    own.iter().skip(first).step_by(k).for_each(|&row: &u32| roles[row as usize] = Role::Iid);
-                }
+                let dealt = log.by_user.in_parallel(|users| {
+                    let (mut own, mut dealt) = (Vec::new(), Vec::new());
+                    for user in users {
+                        own.clear();
+                        let rows = log.of_user(user).iter().map(|&(row, _)| row);
+                        own.extend(rows.filter(|&row| roles[row as usize] == Role::Train));
+                        own.shuffle(&mut rng::stream(seed, "deal per user", user as u64));
+                        // Dealing goes on where it stopped, roughly: else the first folds had all odd interactions.
+                        let first = (fold + user) % k;
+                        dealt.extend(own.iter().copied().skip(first).step_by(k));
+                    }
+                    dealt
+                });
+                dealt.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Iid);
             }
         }
-        hold_out(log, &mut roles, self.by, self.valid, 0.0, seed);
-        Ok(roles.into())
+        Ok(hold_out(log, roles, self.by, self.valid, 0.0, seed))
     }
 }

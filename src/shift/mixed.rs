@@ -46,11 +46,11 @@ impl Rule for Mixed {
     }
 
     fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
-        let Assigned { mut roles, domains } = self.temporal().assign(log, seed)?;
+        let Assigned { mut roles, .. } = self.temporal().assign(log, seed)?;
         let late = roles.iter().filter(|&&role| role == Role::Ood).count();
         let drawn = draw_item_uniformly(log, |row| roles[row] == Role::Ood, floor_share(late, self.ood), seed)?;
         roles.iter_mut().filter(|role| **role == Role::Ood).for_each(|role| *role = Role::Unused);
         drawn.into_iter().for_each(|row| roles[row as usize] = Role::Ood);
-        Ok(Assigned { roles, domains })
+        Ok(roles.into())
     }
 }

@@ -128,6 +128,8 @@ impl Role {
 pub struct Assigned {
     /// The role of each row.
     pub roles: Vec<Role>,
+    /// The same in the order of [`Log::of_user`], user by user, if the rule has them at hand.
+    pub by_user: Option<Vec<Role>>,
     /// For data of two domains: that of each item, where known. Training rows are then sequences, in which pairs may occur
     /// again.
     pub domains: Option<Vec<Option<Domain>>>,
@@ -153,7 +155,7 @@ impl Domain {
 
 impl From<Vec<Role>> for Assigned {
     fn from(roles: Vec<Role>) -> Self {
-        Self { roles, domains: None }
+        Self { roles, by_user: None, domains: None }
     }
 }
 
@@ -165,10 +167,7 @@ pub struct Log<'a> {
     pub part: &'a [u32],
     /// The names of the parts, in the order in which they were read.
     pub names: &'a [String],
-    by_user: Groups,
-    /// The item of each row of `by_user`, in that order: scenario and audit go through the pairs of each user, and rows
-    /// of a user lie far apart.
-    items: Vec<u32>,
+    by_user: Groups<(u32, u32)>,
 }
 
 /// The data do not allow the scenario.
@@ -234,18 +233,17 @@ impl<'a> Log<'a> {
     /// # Errors
     /// There are too many rows for indices of 4 bytes.
     pub fn new(rows: &'a Interactions, part: &'a [u32], names: &'a [String]) -> Result<Self, ShiftError> {
-        let by_user = Groups::new(&rows.user, |_| true)?;
-        let items = by_user.arranged(&rows.user, |row| rows.item[row]);
-        Ok(Self { rows, part, names, by_user, items })
+        let row_and_item = |row: usize| (row as u32, rows.item[row]);
+        Ok(Self { rows, part, names, by_user: Groups::of_values(&rows.user, |_| true, row_and_item)? })
     }
 
-    /// The rows of a user with their items, in order.
-    fn of_user(&self, user: usize) -> impl Iterator<Item = (u32, u32)> {
-        let items = &self.items[self.by_user.range(user)];
-        self.by_user.of(user).iter().copied().zip(items.iter().copied())
+    /// The rows of a user, in order, each with its item: scenarios and audits go through the pairs of each user, and rows
+    /// of a user lie far apart.
+    fn of_user(&self, user: usize) -> &[(u32, u32)] {
+        self.by_user.of(user)
     }
 
-    /// The roles of the rows of `by_user`, in that order.
+    /// The roles of the rows of all users, in the order of [`Self::of_user`].
     fn roles_by_user(&self, roles: &[Role]) -> Vec<Role> {
         self.by_user.arranged(&self.rows.user, |row| roles[row])
     }
@@ -271,8 +269,8 @@ impl<'a> Log<'a> {
             let mut pairs = Pairs::new(n_items);
             let mut repeats = Vec::new();
             for user in users {
-                pairs.turn_to(user as u32);
-                for (row, item) in self.of_user(user).filter(|&(row, _)| counts(row)) {
+                pairs.turn();
+                for &(row, item) in self.of_user(user).iter().filter(|&&(row, _)| counts(row)) {
                     if pairs.add(item as usize, Role::Train) != 0 {
                         repeats.push(row);
                     }

@@ -1,7 +1,9 @@
 //! Rows in the order of time: the earliest of a log, found without sorting it, and the sequence of each user.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +41,8 @@ impl Order {
             let mut own = Vec::new();
             for user in users {
                 own.clear();
-                own.extend(log.by_user.of(user).iter().filter(|&&row| roles[row as usize] == Role::Train));
+                let rows = log.of_user(user).iter().map(|&(row, _)| row);
+                own.extend(rows.filter(|&row| roles[row as usize] == Role::Train));
                 if let Some(time) = time {
                     own.sort_by_key(|&row: &u32| time[row as usize]);
                 }
@@ -58,50 +61,115 @@ impl Order {
     }
 }
 
-/// Accepts the earliest training rows: earlier times first, and of equal times earlier rows. The time of the last one
-/// comes from radix selection, which needs no memory per row.
-pub struct Earliest {
-    /// The time of the last row.
-    last: i64,
-    /// How many rows of just that time are still accepted.
-    ties: usize,
+/// The training rows in the order of time: earlier times first, and of equal times earlier rows. Places in it come from
+/// radix selection, which needs no memory per row.
+pub struct ByTime<'a> {
+    time: &'a [i64],
+    roles: &'a [Role],
+    /// The [`key`] of the earliest.
+    first: u64,
+    /// How many bits the keys have beyond `first`.
+    bits: u32,
+    /// How many rows there are of each value of the first digit.
+    counts: Vec<usize>,
 }
 
+/// The earliest rows: all up to this time and, of this time, this row.
+#[derive(Clone, Copy, Debug)]
+pub struct Earliest(Option<(i64, usize)>);
+
 impl Earliest {
-    /// The `n` earliest of those rows whose role is train; all if there are fewer.
-    pub fn new(time: &[i64], roles: &[Role], n: usize) -> Self {
-        let keys = || time.iter().zip(roles).filter(|&(_, &role)| role == Role::Train).map(|(&time, _)| key(time));
-        if n == 0 {
-            return Self { last: i64::MIN, ties: 0 };
-        }
-        // Digits of 16 bits from the top: after each, `rest` rows are wanted of those that begin with `prefix`.
-        let (mut prefix, mut rest) = (0u64, n);
-        for shift in [48, 32, 16, 0] {
-            let mut counts = vec![0usize; 1 << 16];
-            for key in keys().filter(|key| (key >> shift) >> 16 == prefix) {
-                counts[(key >> shift) as usize & 0xFFFF] += 1;
-            }
-            let digit = counts.iter().position(|&count| {
-                let found = rest <= count;
-                rest -= if found { 0 } else { count };
-                found
-            });
-            let Some(digit) = digit else {
-                return Self { last: i64::MAX, ties: usize::MAX };
-            };
-            prefix = prefix << 16 | digit as u64;
-        }
-        Self { last: time_of(prefix), ties: rest }
+    /// Whether a training row is one of them.
+    pub fn has(self, row: usize, time: i64) -> bool {
+        self.0.is_some_and(|last| (time, row) <= last)
+    }
+}
+
+/// Bits of a digit: its counts fit into a cache.
+const DIGIT: u32 = 16;
+
+impl<'a> ByTime<'a> {
+    pub fn new(time: &'a [i64], roles: &'a [Role]) -> Self {
+        let mut rows = Self { time, roles, first: 0, bits: 0, counts: Vec::new() };
+        let widen = |(first, last): (u64, u64), other: (u64, u64)| (first.min(other.0), last.max(other.1));
+        let none = (u64::MAX, u64::MIN);
+        let bounds = rows.stretches(|stretch| rows.keys(stretch).map(|(_, key)| (key, key)).fold(none, widen));
+        let (first, last) = bounds.into_iter().fold(none, widen);
+        (rows.first, rows.bits) = (first, u64::BITS - last.saturating_sub(first).leading_zeros());
+        rows.counts = rows.digits(first, rows.bits);
+        rows
     }
 
-    /// Whether a row is among the earliest. To be asked once for each training row, in their order.
-    pub fn takes(&mut self, time: i64) -> bool {
-        if time == self.last && self.ties > 0 {
-            self.ties -= 1;
-            return true;
-        }
-        time < self.last
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.counts.iter().sum()
     }
+
+    /// The `n` earliest; all if there are fewer.
+    pub fn earliest(&self, n: usize) -> Earliest {
+        if n == 0 {
+            return Earliest(None);
+        }
+        Earliest(Some(self.nth(n).unwrap_or((i64::MAX, usize::MAX))))
+    }
+
+    /// The time and the row of the `n`-th, from 1.
+    fn nth(&self, n: usize) -> Option<(i64, usize)> {
+        // The `rest`-th is wanted of those with keys of `bits` bits beyond `first`.
+        let (mut first, mut bits, mut rest) = (self.first, self.bits, n);
+        let mut counts = Cow::Borrowed(&self.counts);
+        loop {
+            let digit = holder(&counts, &mut rest)?;
+            bits = bits.saturating_sub(DIGIT);
+            first += (digit as u64) << bits;
+            if bits == 0 {
+                break;
+            }
+            counts = Cow::Owned(self.digits(first, bits));
+        }
+        let equal = |stretch| self.keys(stretch).filter(move |&(_, key)| key == first);
+        let stretch = holder(&self.stretches(|stretch| equal(stretch).count()), &mut rest)?;
+        equal(stretch).nth(rest - 1).map(|(row, key)| (time_of(key), row))
+    }
+
+    /// How many rows there are of each value of the first digit of keys with `bits` bits beyond `first`.
+    fn digits(&self, first: u64, bits: u32) -> Vec<usize> {
+        let shift = bits.saturating_sub(DIGIT);
+        let n = 1 << (bits - shift);
+        let counts = self.stretches(|stretch| {
+            let mut counts = vec![0u32; n];
+            for (_, key) in self.keys(stretch) {
+                let digit = key.checked_sub(first).map(|beyond| (beyond >> shift) as usize);
+                digit.and_then(|digit| counts.get_mut(digit)).into_iter().for_each(|count| *count += 1);
+            }
+            counts
+        });
+        (0..n).map(|digit| counts.iter().map(|counts| counts[digit] as usize).sum()).collect()
+    }
+
+    /// Does something with each stretch of rows, side by side.
+    fn stretches<T: Send>(&self, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        (0..rayon::current_num_threads()).into_par_iter().map(|stretch| work(stretch)).collect()
+    }
+
+    /// The training rows of a stretch, and their keys.
+    fn keys(&self, stretch: usize) -> impl Iterator<Item = (usize, u64)> + use<'a> {
+        let n = self.time.len();
+        let length = n.div_ceil(rayon::current_num_threads());
+        let rows = (stretch * length).min(n)..((stretch + 1) * length).min(n);
+        let (time, roles) = (&self.time[rows.clone()], &self.roles[rows.clone()]);
+        let training = rows.zip(time).zip(roles).filter(|&(_, &role)| role == Role::Train);
+        training.map(|((row, &time), _)| (row, key(time)))
+    }
+}
+
+/// Which of these, one after the other, holds the `rest`-th, and the how-manieth it is there.
+fn holder(counts: &[usize], rest: &mut usize) -> Option<usize> {
+    counts.iter().position(|&count| {
+        let found = *rest <= count;
+        *rest -= if found { 0 } else { count };
+        found
+    })
 }
 
 /// Unsigned numbers in the order of times.
@@ -122,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_earliest_are_those_of_a_stable_sort(
-            rows in prop::collection::vec((prop_oneof![-3i64..3, any::<i64>()], any::<bool>()), 0..60),
+            rows in prop::collection::vec((prop_oneof![-3i64..3, 0i64..1 << 40, any::<i64>()], any::<bool>()), 0..60),
             n in 0usize..70,
         ) {
             let time: Vec<i64> = rows.iter().map(|row| row.0).collect();
@@ -131,8 +199,10 @@ mod tests {
             sorted.sort_by_key(|&row| time[row]);
             sorted.truncate(n);
             sorted.sort_unstable();
-            let mut earliest = Earliest::new(&time, &roles, n);
-            let taken: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].1 && earliest.takes(time[row])).collect();
+            let by_time = ByTime::new(&time, &roles);
+            prop_assert_eq!(by_time.len(), rows.iter().filter(|row| row.1).count());
+            let earliest = by_time.earliest(n);
+            let taken: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].1 && earliest.has(row, time[row])).collect();
             prop_assert_eq!(taken, sorted);
         }
     }

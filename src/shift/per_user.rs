@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Log, Role, floor_share};
+use super::{Assigned, Log, Role, floor_share};
 use crate::rng;
 
 /// Whose rows random shares are taken of.
@@ -20,7 +20,7 @@ pub enum By {
 }
 
 /// Moves random shares of the training rows to `valid` and `iid`.
-pub fn hold_out(log: &Log, roles: &mut [Role], by: By, valid: f64, iid: f64, seed: u64) {
+pub fn hold_out(log: &Log, roles: Vec<Role>, by: By, valid: f64, iid: f64, seed: u64) -> Assigned {
     match by {
         By::User => hold_out_per_user(log, roles, valid, iid, seed),
         By::Global => hold_out_globally(roles, valid, iid, seed),
@@ -29,18 +29,18 @@ pub fn hold_out(log: &Log, roles: &mut [Role], by: By, valid: f64, iid: f64, see
 
 /// A user with `n` training rows is shuffled and cut at `floor(n (1 - valid - iid))`, but not before the first row, and
 /// at `floor(n (1 - iid))`: everyone stays in train.
-fn hold_out_per_user(log: &Log, roles: &mut [Role], valid: f64, iid: f64, seed: u64) {
+fn hold_out_per_user(log: &Log, mut roles: Vec<Role>, valid: f64, iid: f64, seed: u64) -> Assigned {
     if valid == 0.0 && iid == 0.0 {
-        return;
+        return roles.into();
     }
     let stream = rng::stream(seed, "split per user", 0);
-    let of_user = log.roles_by_user(roles);
+    let mut by_user = log.roles_by_user(&roles);
     let held_out = log.by_user.in_parallel(|users| {
         let (mut own, mut to_valid, mut to_iid) = (Vec::new(), Vec::new(), Vec::new());
         for user in users {
             own.clear();
-            let all = log.by_user.of(user).iter().zip(&of_user[log.by_user.range(user)]);
-            own.extend(all.filter(|&(_, &role)| role == Role::Train).map(|(&row, _)| row));
+            let all = log.by_user.range(user).zip(log.of_user(user));
+            own.extend(all.filter(|&(at, _)| by_user[at] == Role::Train).map(|(at, &(row, _))| (at as u32, row)));
             let mut rng = stream.clone();
             rng.set_stream(user as u64);
             own.shuffle(&mut rng);
@@ -52,18 +52,24 @@ fn hold_out_per_user(log: &Log, roles: &mut [Role], valid: f64, iid: f64, seed: 
         (to_valid, to_iid)
     });
     for (to_valid, to_iid) in held_out {
-        to_valid.into_iter().for_each(|row: u32| roles[row as usize] = Role::Valid);
-        to_iid.into_iter().for_each(|row: u32| roles[row as usize] = Role::Iid);
+        for (held_out, role) in [(to_valid, Role::Valid), (to_iid, Role::Iid)] {
+            for (at, row) in held_out {
+                by_user[at as usize] = role;
+                roles[row as usize] = role;
+            }
+        }
     }
+    Assigned { roles, by_user: Some(by_user), domains: None }
 }
 
 /// All `n` training rows are shuffled and cut at `floor(n (1 - valid - iid))` and `floor(n (1 - iid))`.
-fn hold_out_globally(roles: &mut [Role], valid: f64, iid: f64, seed: u64) {
-    let mut rows: Vec<u32> = rows_with(roles, Role::Train);
+fn hold_out_globally(mut roles: Vec<Role>, valid: f64, iid: f64, seed: u64) -> Assigned {
+    let mut rows: Vec<u32> = rows_with(&roles, Role::Train);
     let (train_end, valid_end) = (floor_share(rows.len(), 1.0 - valid - iid), floor_share(rows.len(), 1.0 - iid));
     rows.shuffle(&mut rng::stream(seed, "split globally", 0));
     rows[train_end..valid_end.max(train_end)].iter().for_each(|&row| roles[row as usize] = Role::Valid);
     rows[valid_end.max(train_end)..].iter().for_each(|&row| roles[row as usize] = Role::Iid);
+    roles.into()
 }
 
 /// The rows with a role, in order.

@@ -35,8 +35,7 @@ impl Rule for Popularity {
         let n = roles.iter().filter(|&&role| role == Role::Train).count();
         let drawn = draw_item_uniformly(log, |row| roles[row] == Role::Train, floor_share(n, self.ood), seed)?;
         drawn.into_iter().for_each(|row| roles[row as usize] = Role::Ood);
-        hold_out(log, &mut roles, By::User, self.valid, self.iid, seed);
-        Ok(roles.into())
+        Ok(hold_out(log, roles, By::User, self.valid, self.iid, seed))
     }
 }
 

@@ -26,8 +26,7 @@ impl Rule for Random {
     }
 
     fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
-        let mut roles = log.distinct();
-        hold_out(log, &mut roles, self.by, self.valid, self.iid, seed);
-        Ok(roles.into())
+        let roles = log.distinct();
+        Ok(hold_out(log, roles, self.by, self.valid, self.iid, seed))
     }
 }

@@ -4,6 +4,8 @@
 
 use std::ops::{AddAssign, Range};
 
+use rayon::prelude::*;
+
 use super::audit::EXAMPLES;
 use super::{Assigned, Domain, Log, Role, ShiftError, size};
 use crate::data::Interactions;
@@ -19,8 +21,8 @@ pub struct Split {
     pub domains: Option<Vec<Option<Domain>>>,
     /// What was found before rows were dropped.
     pub found: Found,
-    /// Rows that are kept of each item, by former id and [`Role::index`].
-    pub(super) kept_of_item: Vec<Counts>,
+    /// Rows that are kept of each item, by [`Role::index`] and former id.
+    pub(super) kept_of_item: Kept,
     /// What was counted on the way, by name.
     pub counts: Vec<(String, i64)>,
 }
@@ -47,6 +49,8 @@ pub struct Found {
     pub unseen: [usize; Role::COUNT],
     pub unseen_users: [usize; Role::COUNT],
     pub unseen_items: [usize; Role::COUNT],
+    /// Users and items with rows, whatever their roles.
+    present: [usize; 2],
     /// Distinct pairs that two roles share; symmetric.
     pub shared: [[usize; Role::COUNT]; Role::COUNT],
     /// The same, of pairs that are kept.
@@ -56,8 +60,8 @@ pub struct Found {
     pub(super) examples: Examples,
 }
 
-/// A count for each role, by [`Role::index`].
-pub(super) type Counts = [u32; Role::COUNT];
+/// Counts of each id, by [`Role::index`].
+pub(super) type Kept = [Vec<u32>; Role::COUNT];
 
 /// The first rows, by user, of what was found in each role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,16 +75,18 @@ pub(super) struct Examples {
 impl Split {
     pub(super) fn new(log: &Log, assigned: Assigned) -> Result<Self, ShiftError> {
         let mut roles = assigned.roles;
-        let marks = both(log, |ids| Marks::new(ids, &roles));
-        let Inspected { found, kept_of_item, dropped } = inspect(log, &roles, &marks, assigned.domains.is_none());
+        let by_user = assigned.by_user.unwrap_or_else(|| log.roles_by_user(&roles));
+        let marks = Marks::new(&log.rows.item, &roles);
+        let Inspected { found, kept_of_item, first_of_user, first_of_item, dropped } =
+            inspect(log, &by_user, &marks, assigned.domains.is_none());
         if found.rows[Role::Train.index()] == 0 {
             return Err(ShiftError::NothingToTrainOn);
         }
         dropped.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
-        let [users, items] = both(log, |ids| Renamed::new(ids, &roles));
+        let (users, items) = rayon::join(|| Renamed::new(&first_of_user), || Renamed::new(&first_of_item));
         let domain = |domains: Vec<Option<Domain>>| items.old_id.iter().map(|&item| domains[item as usize]).collect();
         let domains = assigned.domains.map(domain);
-        let counts = counts(&found, [&users, &items], &marks);
+        let counts = counts(&found, &users, &items);
         Ok(Self { roles, users, items, domains, found, kept_of_item, counts })
     }
 
@@ -92,24 +98,29 @@ impl Split {
     /// The rows of the log in `range` that have `role`, with the ids of the split. Long parts are taken piece by piece.
     pub fn part(&self, log: &Interactions, role: Role, range: Range<usize>) -> Interactions {
         let mut part = log.take(&[]);
-        // Roles follow no pattern: every row is written down, and overwritten by the next one if it has another role.
-        let mut rows = [0; BLOCK + 1];
-        for first in range.clone().step_by(BLOCK) {
-            let mut n = 0;
-            for row in first..range.end.min(first + BLOCK) {
-                rows[n] = row;
-                n += usize::from(self.roles[row] == role);
-            }
-            part.add(log, &rows[..n]);
-        }
+        each_where(range, |row| self.roles[row] == role, |rows| part.add(log, rows));
         part.user.iter_mut().for_each(|user| *user = self.users.new_id[*user as usize]);
         part.item.iter_mut().for_each(|item| *item = self.items.new_id[*item as usize]);
         part
     }
 }
 
-/// Rows that are looked at before those that were found are copied.
+/// Rows that are looked at before those that were found are passed on.
 const BLOCK: usize = 4096;
+
+/// Passes the rows that are wanted to `each`, many at a time. For wishes that follow no pattern, such as a role: every
+/// row is written down, and overwritten by the next one if it is not wanted.
+pub(super) fn each_where(rows: Range<usize>, wanted: impl Fn(usize) -> bool, mut each: impl FnMut(&[usize])) {
+    let mut found = [0; BLOCK + 1];
+    for first in rows.clone().step_by(BLOCK) {
+        let mut n = 0;
+        for row in first..rows.end.min(first + BLOCK) {
+            found[n] = row;
+            n += usize::from(wanted(row));
+        }
+        each(&found[..n]);
+    }
+}
 
 impl Found {
     /// Distinct pairs of a held-out role that train has too.
@@ -135,6 +146,7 @@ impl AddAssign for Found {
         add(&mut self.unseen, other.unseen);
         add(&mut self.unseen_users, other.unseen_users);
         add(&mut self.unseen_items, other.unseen_items);
+        self.present.iter_mut().zip(other.present).for_each(|(own, other)| *own += other);
         add(&mut self.users, other.users);
         self.shared.iter_mut().zip(other.shared).for_each(|(own, other)| add(own, other));
         self.shared_and_kept.iter_mut().zip(other.shared_and_kept).for_each(|(own, other)| add(own, other));
@@ -153,19 +165,25 @@ fn example(examples: &mut Vec<u32>, row: u32) {
     }
 }
 
-/// Does something with the users and the items, side by side.
-fn both<T: Send>(log: &Log, of: impl Fn(&[u32]) -> T + Sync) -> [T; 2] {
-    rayon::join(|| of(&log.rows.user), || of(&log.rows.item)).into()
-}
-
 /// In which roles each id occurs: bit [`Role::index`].
 struct Marks(Vec<u8>);
 
 impl Marks {
     fn new(ids: &[u32], roles: &[Role]) -> Self {
-        let mut marks = vec![0; size(ids)];
-        ids.iter().zip(roles).for_each(|(&id, role)| marks[id as usize] |= role.bit());
-        Self(marks)
+        let n = size(ids);
+        // Side by side, as far as that takes no more memory than the rows.
+        let most = (ids.len() / n.max(1)).clamp(1, rayon::current_num_threads());
+        let length = ids.len().div_ceil(most).max(1);
+        let stretches = ids.par_chunks(length).zip(roles.par_chunks(length)).map(|(ids, roles)| {
+            let mut marks = vec![0; n];
+            ids.iter().zip(roles).for_each(|(&id, role)| marks[id as usize] |= role.bit());
+            marks
+        });
+        let either = |mut marks: Vec<u8>, other: Vec<u8>| {
+            marks.iter_mut().zip(other).for_each(|(own, other)| *own |= other);
+            marks
+        };
+        Self(stretches.reduce_with(either).unwrap_or_default())
     }
 
     fn has(&self, id: usize, role: Role) -> bool {
@@ -187,30 +205,36 @@ impl Marks {
 /// What [`inspect`] answers.
 struct Inspected {
     found: Found,
-    kept_of_item: Vec<Counts>,
+    kept_of_item: Kept,
+    /// The first training row of each user, and [`UNSEEN`] where there is none.
+    first_of_user: Vec<u32>,
+    first_of_item: Vec<u32>,
     dropped: Vec<Vec<u32>>,
 }
 
 /// Looks at the pairs of every user, and says which rows to drop: those that repeat training pairs only if `once`.
-fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: bool) -> Inspected {
-    let roles_by_user = log.roles_by_user(roles);
+fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool) -> Inspected {
     let stretches = log.by_user.in_parallel(|users| {
         let mut found = Found::default();
         let mut dropped = Vec::new();
         let mut pairs = Pairs::new(of_item.0.len());
-        let mut kept_of_item = vec![Counts::default(); of_item.0.len()];
+        let mut kept_of_item: Kept = std::array::from_fn(|_| vec![0; of_item.0.len()]);
+        let (mut first_of_user, mut first_of_item) = (Vec::new(), vec![UNSEEN; of_item.0.len()]);
         for user in users {
-            pairs.turn_to(user as u32);
+            pairs.turn();
             let mut kept_roles = 0;
             let mut keep = |item: usize, role: Role| {
-                kept_of_item[item][role.index()] += 1;
+                kept_of_item[role.index()][item] += 1;
                 kept_roles |= role.bit();
             };
-            let user_seen = of_user.has(user, Role::Train);
-            let roles = &roles_by_user[log.by_user.range(user)];
-            let own = || log.of_user(user).zip(roles).map(|((row, item), &role)| (row, item as usize, role));
+            let roles = &by_user[log.by_user.range(user)];
+            let own = || log.of_user(user).iter().zip(roles).map(|(&(row, item), &role)| (row, item as usize, role));
+            let mut training = own().filter(|&(_, _, role)| role == Role::Train).peekable();
+            let first = training.peek().map(|&(row, _, _)| row);
+            first_of_user.extend(first.map(|row| (user, row)));
             // Train first: what stands there decides about the others, wherever their rows are.
-            for (row, item, role) in own().filter(|&(_, _, role)| role == Role::Train) {
+            for (row, item, role) in training {
+                first_of_item[item] = row.min(first_of_item[item]);
                 if pairs.add(item, Role::Train) & Role::Train.bit() != 0 && once {
                     found.repeated[Role::Train.index()] += 1;
                     example(&mut found.examples.repeated[Role::Train.index()], row);
@@ -219,8 +243,10 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
                     keep(item, role);
                 }
             }
+            let mut of_user = 0;
             for (row, item, role) in own() {
                 found.rows[role.index()] += 1;
+                of_user |= role.bit();
                 if matches!(role, Role::Train | Role::Unused) {
                     continue;
                 }
@@ -231,7 +257,7 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
                     dropped.push(row);
                     continue;
                 }
-                let seen = user_seen && of_item.has(item, Role::Train);
+                let seen = first.is_some() && of_item.has(item, Role::Train);
                 let kept = seen && before & Role::Train.bit() == 0;
                 if !seen {
                     found.unseen[role.index()] += 1;
@@ -251,68 +277,77 @@ fn inspect(log: &Log, roles: &[Role], [of_user, of_item]: &[Marks; 2], once: boo
                     }
                 }
             }
+            found.present[0] += usize::from(of_user != 0);
             for role in Role::USED {
+                let occurs = of_user & role.bit() != 0;
+                found.unseen_users[role.index()] += usize::from(occurs && first.is_none());
                 found.users[role.index()] += usize::from(kept_roles & role.bit() != 0);
             }
         }
-        (found, kept_of_item, dropped)
+        (found, kept_of_item, first_of_user, first_of_item, dropped)
     });
     let mut found = Found::default();
-    let mut kept_of_item = vec![Counts::default(); of_item.0.len()];
+    let mut kept_of_item: Kept = std::array::from_fn(|_| vec![0; of_item.0.len()]);
+    let (mut first_of_user, mut first_of_item) = (vec![UNSEEN; log.by_user.n_ids()], vec![UNSEEN; of_item.0.len()]);
     let mut dropped = Vec::with_capacity(stretches.len());
-    for (more, kept, rows) in stretches {
+    for (more, kept, users, items, rows) in stretches {
         found += more;
         kept_of_item.iter_mut().flatten().zip(kept.iter().flatten()).for_each(|(own, more)| *own += more);
+        users.into_iter().for_each(|(user, row)| first_of_user[user] = row);
+        first_of_item.iter_mut().zip(items).for_each(|(own, row)| *own = row.min(*own));
         dropped.push(rows);
     }
+    found.present[1] = of_item.present();
     for role in Role::HELD_OUT {
-        found.unseen_users[role.index()] = of_user.unseen(role);
         found.unseen_items[role.index()] = of_item.unseen(role);
     }
-    Inspected { found, kept_of_item, dropped }
+    Inspected { found, kept_of_item, first_of_user, first_of_item, dropped }
 }
 
 /// The roles in which the items of one user at a time occur: bit [`Role::index`].
 pub(super) struct Pairs {
-    user: u32,
-    /// By item: the last user whose pair was added, and its roles.
-    last: Vec<(u32, u8)>,
+    turn: u32,
+    /// By item: the last turn in which a pair of it was added, and in the lowest bits its roles in that turn.
+    last: Vec<u32>,
 }
 
 impl Pairs {
+    const ROLES: u32 = Role::COUNT as u32;
+
     pub fn new(n_items: usize) -> Self {
-        Self { user: UNSEEN, last: vec![(UNSEEN, 0); n_items] }
+        Self { turn: 0, last: vec![0; n_items] }
     }
 
-    /// From here on, pairs are those of `user`.
-    pub fn turn_to(&mut self, user: u32) {
-        self.user = user;
+    /// From here on, pairs are those of the next user.
+    pub fn turn(&mut self) {
+        self.turn += 1;
+        if self.turn >> (u32::BITS - Self::ROLES) != 0 {
+            self.last.fill(0);
+            self.turn = 1;
+        }
     }
 
     /// Adds a pair in a role; answers the roles that it had before.
     pub fn add(&mut self, item: usize, role: Role) -> u8 {
-        let (user, roles) = &mut self.last[item];
-        let before = if *user == self.user { *roles } else { 0 };
-        (*user, *roles) = (self.user, before | role.bit());
+        let last = &mut self.last[item];
+        let before = if *last >> Self::ROLES == self.turn { *last as u8 & ((1 << Self::ROLES) - 1) } else { 0 };
+        *last = self.turn << Self::ROLES | u32::from(before | role.bit());
         before
     }
 }
 
 impl Renamed {
-    fn new(ids: &[u32], roles: &[Role]) -> Self {
-        let mut renamed = Self { new_id: vec![UNSEEN; size(ids)], old_id: Vec::new() };
-        for (&id, _) in ids.iter().zip(roles).filter(|&(_, &role)| role == Role::Train) {
-            let new = &mut renamed.new_id[id as usize];
-            if *new == UNSEEN {
-                *new = renamed.old_id.len() as u32;
-                renamed.old_id.push(id);
-            }
-        }
-        renamed
+    /// `first` has the first training row of each id; [`UNSEEN`] where there is none.
+    fn new(first: &[u32]) -> Self {
+        let mut old_id: Vec<u32> = (0..).zip(first).filter(|&(_, &row)| row != UNSEEN).map(|(id, _)| id).collect();
+        old_id.par_sort_unstable_by_key(|&id| first[id as usize]);
+        let mut new_id = vec![UNSEEN; first.len()];
+        (0..).zip(&old_id).for_each(|(new, &old)| new_id[old as usize] = new);
+        Self { new_id, old_id }
     }
 }
 
-fn counts(found: &Found, [users, items]: [&Renamed; 2], marks: &[Marks; 2]) -> Vec<(String, i64)> {
+fn counts(found: &Found, users: &Renamed, items: &Renamed) -> Vec<(String, i64)> {
     let mut counts = Vec::new();
     let mut count = |name: String, value: usize| counts.push((name, value as i64));
     for role in Role::USED {
@@ -331,7 +366,7 @@ fn counts(found: &Found, [users, items]: [&Renamed; 2], marks: &[Marks; 2]) -> V
     count("rows_without_role".to_owned(), found.rows[Role::Unused.index()]);
     count("users".to_owned(), users.old_id.len());
     count("items".to_owned(), items.old_id.len());
-    count("users_not_in_train".to_owned(), marks[0].present() - users.old_id.len());
-    count("items_not_in_train".to_owned(), marks[1].present() - items.old_id.len());
+    count("users_not_in_train".to_owned(), found.present[0] - users.old_id.len());
+    count("items_not_in_train".to_owned(), found.present[1] - items.old_id.len());
     counts
 }

@@ -63,7 +63,6 @@ impl Rule for Tail {
         let n = floor_share(tail.len(), self.ood);
         let (drawn, _) = tail.partial_shuffle(&mut rng::stream(seed, "split tail", 0), n);
         drawn.iter().for_each(|&row| roles[row as usize] = Role::Ood);
-        hold_out(log, &mut roles, self.by, self.valid, self.iid, seed);
-        Ok(roles.into())
+        Ok(hold_out(log, roles, self.by, self.valid, self.iid, seed))
     }
 }

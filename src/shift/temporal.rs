@@ -1,10 +1,11 @@
 //! Temporal shift, global (the recipe of the DR-GNN family, WWW 2024): the earliest share of all interactions is
 //! learned from, the latest is the test. What lies between is not used, so that the two are apart.
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::order::Earliest;
+use super::order::ByTime;
 use super::per_user::{By, hold_out};
 use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
 
@@ -44,20 +45,17 @@ impl Rule for Temporal {
     fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
         let time = log.times()?;
         let mut roles = log.distinct();
-        let n = roles.iter().filter(|&&role| role == Role::Train).count();
-        let (mut early, mut before_test) = rayon::join(
-            || Earliest::new(time, &roles, floor_share(n, self.early)),
-            || Earliest::new(time, &roles, floor_share(n, 1.0 - self.ood)),
-        );
-        for (role, &time) in roles.iter_mut().zip(time).filter(|(role, _)| **role == Role::Train) {
-            let (early, before_test) = (early.takes(time), before_test.takes(time));
-            if !before_test {
+        let by_time = ByTime::new(time, &roles);
+        let n = by_time.len();
+        let early = by_time.earliest(floor_share(n, self.early));
+        let before_test = by_time.earliest(floor_share(n, 1.0 - self.ood));
+        roles.par_iter_mut().zip(time).enumerate().for_each(|(row, (role, &time))| {
+            if *role == Role::Train && !before_test.has(row, time) {
                 *role = Role::Ood;
-            } else if !early {
+            } else if *role == Role::Train && !early.has(row, time) {
                 *role = Role::Unused;
             }
-        }
-        hold_out(log, &mut roles, By::User, self.valid, self.iid, seed);
-        Ok(roles.into())
+        });
+        Ok(hold_out(log, roles, By::User, self.valid, self.iid, seed))
     }
 }

@@ -158,8 +158,8 @@ fn random_shares_are_cut_per_user_and_everyone_stays_in_train() {
         let rows = by_pairs(&vec![0; n], &(0..n as u32).collect::<Vec<_>>());
         let (part, names) = (vec![0; n], ["log".to_owned()]);
         let log = Log::new(&rows, &part, &names).unwrap();
-        let mut roles = log.distinct();
-        per_user::hold_out(&log, &mut roles, By::User, 0.1, 0.1, 1);
+        let Assigned { roles, by_user, .. } = per_user::hold_out(&log, log.distinct(), By::User, 0.1, 0.1, 1);
+        assert_eq!(by_user, Some(log.roles_by_user(&roles)));
         let count = |role| roles.iter().filter(|&&own| own == role).count();
         assert_eq!((count(Role::Train), count(Role::Valid), count(Role::Iid)), expected, "{n} interactions");
     }

@@ -15,7 +15,7 @@ use crate::data::format::{Format, Malformed};
 use crate::data::ids::keys_to_batch;
 use crate::data::open::member_mistake;
 use crate::data::parts::counts_to_batch;
-use crate::data::steps::{self, Renumbered, Step, StepCount};
+use crate::data::steps::{self, Renumbered, Size, Step, StepCount};
 use crate::data::{Dedup, Parts};
 use crate::engine::stage::{Context, Progress, RawSource, Resources, Stage, StageError, parse};
 use crate::spec::{Column, Form, Output, ParamError, Port};
@@ -206,14 +206,16 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         context.progress(Progress { done, total, unit: "file".to_owned(), values: Vec::new() });
     }
     let (mut parts, users, items) = raw.finish();
-    let steps = steps::apply(&params.steps, &mut parts).map_err(|error| StageError::new(error.to_string()))?;
+    let read = Size { rows: parts.rows.len(), users: users.len(), items: items.len() };
+    let steps = steps::apply(&params.steps, &mut parts, read).map_err(|error| StageError::new(error.to_string()))?;
     // Ids were given by first appearance: they stay while no row goes.
     let dropped = steps.iter().any(|step| step.after.rows < step.before.rows);
     let kept = match dropped {
         true => steps::renumber(&mut parts.rows),
         false => Renumbered::unchanged(users.len() as u32, items.len() as u32),
     };
-    counts.extend(part_counts(&parts));
+    let size = Size { rows: parts.rows.len(), users: kept.users.len(), items: kept.items.len() };
+    counts.extend(part_counts(&parts, size));
     counts.push(("users".to_owned(), kept.users.len() as i64));
     counts.push(("items".to_owned(), kept.items.len() as i64));
 
@@ -231,10 +233,12 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Rows, users and items of each part.
-fn part_counts(parts: &Parts) -> Vec<(String, i64)> {
-    let mut counts = Vec::new();
-    for (name, part) in parts.names.iter().zip(0..) {
+/// Rows, users and items of each part; `whole` is the size of all together.
+fn part_counts(parts: &Parts, whole: Size) -> Vec<(String, i64)> {
+    let size = |part: u32| {
+        if parts.names.len() == 1 {
+            return whole;
+        }
         let distinct = |ids: &[u32]| {
             let mut seen = vec![false; ids.par_iter().max().map_or(0, |&max| max as usize + 1)];
             let own = ids.iter().zip(&parts.part).filter(|&(_, &own)| own == part);
@@ -243,6 +247,11 @@ fn part_counts(parts: &Parts) -> Vec<(String, i64)> {
         };
         let rows = parts.part.par_iter().filter(|&&own| own == part).count();
         let (users, items) = rayon::join(|| distinct(&parts.rows.user), || distinct(&parts.rows.item));
+        Size { rows, users, items }
+    };
+    let mut counts = Vec::new();
+    for (name, part) in parts.names.iter().zip(0..) {
+        let Size { rows, users, items } = size(part);
         for (what, count) in [("rows", rows), ("users", users), ("items", items)] {
             counts.push((format!("{name}.{what}"), count as i64));
         }

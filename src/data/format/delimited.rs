@@ -11,7 +11,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lines::{LineFormat, Lines};
-use super::{FormatError, Row, Scan, Sink, weight};
+use super::marks::Marks;
+use super::{Block, FormatError, Row, Scan, Sink, weight};
+use crate::data::ids::TooManyKeys;
 use crate::data::time::TimeUnit;
 
 /// Delimited text.
@@ -160,22 +162,42 @@ impl LineFormat for Bound<'_> {
         }
         let mut quoted = false;
         let mut look = |field: &&str| quoted |= field.starts_with('"');
-        let row = match *self.format.separator.as_bytes() {
-            [byte] => self.row(split_at_byte(line, byte).inspect(&mut look)),
-            ref longer => {
-                self.row(split(line, self.finder.find_iter(line.as_bytes()), longer.len()).inspect(&mut look))
-            }
-        };
+        let places = self.finder.find_iter(line.as_bytes());
+        let row = self.row_of(split(line, places, self.format.separator.len()).inspect(&mut look));
         if quoted && self.format.quoted {
             let fields = fields(line, &self.finder, true)?;
-            return self.row(fields.iter().map(|field| &**field)).map(emit);
+            return self.row_of(fields.iter().map(|field| &**field)).map(emit);
         }
         row.map(emit)
+    }
+
+    fn plain_lines(&self, text: &str, block: &mut Block) -> Result<(usize, u64), TooManyKeys> {
+        let (mut start, mut lines) = (0, 0);
+        let &[separator] = self.format.separator.as_bytes() else { return Ok((start, lines)) };
+        if self.format.comment.is_some() {
+            return Ok((start, lines));
+        }
+        let mut marks = Marks::new(text.as_bytes(), [separator, b'\n']);
+        let last = self.places.len() - 1;
+        loop {
+            let (mut fields, mut at) = ([""; UNREAD + 1], start);
+            for (index, &place) in self.places.iter().enumerate() {
+                let Some(end) = marks.next() else { return Ok((start, lines)) };
+                if (text.as_bytes()[end] == b'\n') != (index == last) {
+                    return Ok((start, lines));
+                }
+                fields[place] = &text[at..end];
+                at = end + 1;
+            }
+            let Ok(row) = self.row(fields) else { return Ok((start, lines)) };
+            block.push(row)?;
+            (start, lines) = (at, lines + 1);
+        }
     }
 }
 
 impl Bound<'_> {
-    fn row<'a>(&self, fields: impl Iterator<Item = &'a str>) -> Result<Row<'a>, String> {
+    fn row_of<'a>(&self, fields: impl Iterator<Item = &'a str>) -> Result<Row<'a>, String> {
         let (mut read, mut width) = ([""; UNREAD + 1], 0);
         for field in fields {
             if let Some(&place) = self.places.get(width) {
@@ -186,6 +208,12 @@ impl Bound<'_> {
         if width != self.places.len() {
             return Err(format!("{width} fields instead of {}", self.places.len()));
         }
+        self.row(read)
+    }
+
+    /// The row of the fields at the places of user, item, time and weight.
+    #[inline(always)] // The row is then not put together in memory, only to be taken apart again.
+    fn row<'a>(&self, read: [&'a str; UNREAD + 1]) -> Result<Row<'a>, String> {
         let known = |place: usize, missing: &'static str| {
             let field = read[place].trim_ascii();
             if field.is_empty() { Err(missing.to_owned()) } else { Ok(field) }
@@ -203,34 +231,6 @@ impl Bound<'_> {
             },
         })
     }
-}
-
-/// The fields between separators of one byte.
-fn split_at_byte(line: &str, separator: u8) -> impl Iterator<Item = &str> {
-    let mut rest = Some(line);
-    std::iter::from_fn(move || {
-        let line = rest?;
-        let end = find_near(separator, line.as_bytes());
-        rest = end.map(|end| &line[end + 1..]);
-        Some(&line[..end.unwrap_or(line.len())])
-    })
-}
-
-/// Where a byte first stands. As `memchr`, but made for fields of a few bytes: eight are looked at by arithmetic on one
-/// word (Warren, Hacker's Delight, 6-1), without a call.
-fn find_near(byte: u8, bytes: &[u8]) -> Option<usize> {
-    const LOWEST: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHEST: u64 = LOWEST << 7;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let zero_where_found = u64::from_le_bytes(*word) ^ (LOWEST * u64::from(byte));
-        // The lowest bit that is set is exact; those above it may be false.
-        let found = zero_where_found.wrapping_sub(LOWEST) & !zero_where_found & HIGHEST;
-        if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|&own| own == byte).map(|place| words.len() * 8 + place)
 }
 
 /// The fields between separators of `width` bytes at `places`.
@@ -339,17 +339,7 @@ impl JsonSchema for Column {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn the_nearest_byte_is_the_first(text in "[,:0-9é\u{1}+-]{0,40}", byte in prop::sample::select(&b",:\x01-"[..])) {
-            let bytes = text.as_bytes();
-            prop_assert_eq!(find_near(byte, bytes), bytes.iter().position(|&own| own == byte));
-        }
-    }
 
     #[test]
     fn quotes_count_only_where_a_field_begins() {

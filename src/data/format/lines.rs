@@ -19,10 +19,22 @@ pub trait LineFormat: Sync {
     /// # Errors
     /// Why the line is malformed; then nothing of it may have been emitted.
     fn line(&self, line: &str, emit: &mut dyn FnMut(Row<'_>)) -> Result<(), String>;
+
+    /// Reads lines from the start of a text without quotes as far as they are whole, hold an interaction each and can be
+    /// read faster together than one by one; answers how many bytes and how many lines that were.
+    ///
+    /// # Errors
+    /// There are too many keys.
+    fn plain_lines(&self, _text: &str, _block: &mut Block) -> Result<(usize, u64), TooManyKeys> {
+        Ok((0, 0))
+    }
 }
 
 /// Bytes of a block, which then stays in the cache of a core; a line that is longer makes its block longer.
 const BLOCK: usize = 1 << 20;
+
+/// Blocks that a thread parses before the threads meet again.
+const BLOCKS: usize = 4;
 
 /// A line may have about this many bytes.
 const LINE_LIMIT: usize = 16 << 20;
@@ -116,7 +128,7 @@ impl<'a> Lines<'a> {
     /// The source cannot be read, a line is beyond all bounds, or the sink has enough.
     pub fn read(mut self, format: &impl LineFormat, sink: Sink) -> Result<Scan, FormatError> {
         let (ends, mut lines, mut scan) = (self.ends.clone(), self.lines, Scan::default());
-        let units = || (0..rayon::current_num_threads()).map(|_| Unit::default()).collect::<Vec<_>>();
+        let units = || (0..BLOCKS * rayon::current_num_threads()).map(|_| Unit::default()).collect::<Vec<_>>();
         let (mut empty, mut raw, mut parsed) = (units(), units(), units());
         loop {
             let deliver = || parsed.iter_mut().try_for_each(|unit| unit.deliver(&mut scan, &mut lines, sink));
@@ -255,6 +267,13 @@ impl Unit {
         let ends = if quotes { ends } else { &Ends::Lines };
         let mut start = 0;
         while start < bytes.len() {
+            if let Some(text) = text.filter(|_| !quotes) {
+                let (read, passed) = format.plain_lines(&text[start..], block)?;
+                (start, *lines) = (start + read, *lines + passed);
+                if start == bytes.len() {
+                    break;
+                }
+            }
             let end = ends.first(&bytes[start..]).map_or(bytes.len(), |end| start + end);
             let line = match text {
                 Some(text) => Ok(&text[start..end]),

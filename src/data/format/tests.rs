@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -117,6 +118,20 @@ fn delimited_reads_numbered_columns_without_a_header() {
     let format = json!({ "delimited": { "separator": "\t", "header": false, "columns": { "user": 2, "item": 1 } } });
     let (rows, _) = read(format, "5\t0\n6\t1\n").unwrap();
     assert_eq!(rows, [row("0", "5", None, None), row("1", "6", None, None)]);
+}
+
+proptest! {
+    #[test]
+    fn lines_read_together_are_those_read_one_by_one(
+        fields in prop::collection::vec(prop::sample::select(&["7", "é", "12345678901", "4.5", " 3 ", "", "x", ",", "\n", "\r\n", "#"][..]), 0..120),
+        end in prop::sample::select(&["", "\n"][..]),
+    ) {
+        let text = format!("u,i,t,w\n1,2,3,4\n{}{end}", fields.join(","));
+        let text = text.replace(",\n,", "\n").replace(",\r\n,", "\r\n");
+        // Where there may be comments, lines are looked at one by one.
+        let one_by_one = read(ratings(json!({ "comment": "no such comment" })), &text).unwrap();
+        prop_assert_eq!(read(ratings(json!({})), &text).unwrap(), one_by_one);
+    }
 }
 
 #[test]

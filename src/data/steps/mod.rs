@@ -111,14 +111,13 @@ pub struct StepCount {
     pub after: Size,
 }
 
-/// Applies steps in their order to the rows of all parts, in place; rows that stay keep their order. Ids stay as they
-/// are: see [`renumber`].
+/// Applies steps in their order to the rows of all parts, of that size, in place; rows that stay keep their order. Ids
+/// stay as they are: see [`renumber`].
 ///
 /// # Errors
 /// The rows lack what a step needs, or a step leaves no row.
-pub fn apply(steps: &[Step], parts: &mut Parts) -> Result<Vec<StepCount>, StepError> {
-    let mut before = Size::of(parts);
-    let mut counts = Vec::with_capacity(steps.len());
+pub fn apply(steps: &[Step], parts: &mut Parts, size: Size) -> Result<Vec<StepCount>, StepError> {
+    let (mut before, mut counts) = (size, Vec::with_capacity(steps.len()));
     for (step, number) in steps.iter().zip(1..) {
         let name = step.name();
         let keep = step.rule().keep(parts).map_err(|lack| StepError::Lacks { number, step: name, lack })?;

@@ -27,6 +27,11 @@ fn rows(parts: &Parts) -> Vec<Row> {
     (0..user.len()).map(|row| (parts.part[row], user[row], item[row], time[row], weight[row] as u8)).collect()
 }
 
+fn apply(steps: &[Step], parts: &mut Parts) -> Result<Vec<StepCount>, StepError> {
+    let size = Size::of(parts);
+    super::apply(steps, parts, size)
+}
+
 fn step(text: &str) -> Step {
     serde_json::from_str(text).unwrap()
 }
