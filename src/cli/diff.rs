@@ -180,8 +180,8 @@ fn how(old: &Digest, new: &Digest, store: &Store) -> Result<Option<String>, Stop
         return Ok(None);
     }
     let [before, after] = [&old, &new].map(|path| columns::digests(path).map_err(Stop::store));
-    let before: BTreeMap<String, Digest> = before?.into_iter().collect();
-    let after = after?;
+    let before: BTreeMap<String, Digest> = before?.1.into_iter().collect();
+    let (_, after) = after?;
     if after.len() != before.len() || after.iter().any(|(name, _)| !before.contains_key(name)) {
         return Ok(Some("other columns".to_owned()));
     }

@@ -15,7 +15,7 @@ use crate::store::{Entry, OutputEntry, Store, columns};
 
 use super::exit::Stop;
 
-const HEADER: &str = "# cnsdiff-pipe lock 1: results of every stage; `cnsdiff-pipe run --locked` compares with it";
+const HEADER: &str = "# cnsdiff-pipe lock 2: results of every stage; `cnsdiff-pipe run --locked` compares with it";
 
 /// What the stages of a pipeline gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -176,7 +176,7 @@ fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<Str
 /// Columns with the first digits of their digests.
 fn short(output: &OutputEntry, store: &Store) -> Result<Vec<(String, String)>, Stop> {
     let digests = match output.columns.as_slice() {
-        [] => columns::digests(&store.object_path(&output.digest)).map_err(Stop::store)?,
+        [] => columns::digests(&store.object_path(&output.digest)).map_err(Stop::store)?.1,
         known => known.to_vec(),
     };
     Ok(digests.into_iter().map(|(name, digest)| (name, digest.short())).collect())

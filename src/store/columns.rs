@@ -2,112 +2,56 @@
 //! the columns mean, but that an `epoch` is how people name a row of a learning curve.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use arrow::array::RecordBatch;
-use arrow::compute::BatchCoalescer;
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::FieldRef;
 use arrow::util::display::array_value_to_string;
-use parquet::arrow::ArrowWriter;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::file::metadata::ColumnChunkMetaData;
 use rayon::prelude::*;
 
-use super::parquet::{ParquetError, ROW_GROUP, failure, pieces, read, read_each};
+use super::parquet::{ParquetError, failure, read};
 use crate::digest::Digest;
 
-/// Name and digest of the content of each column: equal digests for equal values, types and order, whatever row groups
-/// they stand in. Holds a few row groups at a time.
-pub fn digests(path: &Path) -> Result<Vec<(String, Digest)>, ParquetError> {
-    let mut columns: Option<Columns> = None;
-    let schema = read_each(path, &[], |batch| {
-        let own = match &mut columns {
-            Some(own) => own,
-            empty => empty.insert(Columns::new(&batch.schema()).map_err(failure("read", path))?),
-        };
-        own.add(&batch).map_err(failure("read", path))
-    })?;
-    let columns = match columns {
-        Some(columns) => columns,
-        None => Columns::new(&schema).map_err(failure("read", path))?,
+/// The number of rows of a file, and name and digest of each column: of its type and its encoded bytes, wherever in the
+/// file they stand. Nothing is decoded: files that were cut into the same row groups by the same writer have equal
+/// digests where they have equal values.
+pub fn digests(path: &Path) -> Result<(u64, Vec<(String, Digest)>), ParquetError> {
+    let file = File::open(path).map_err(failure("read", path))?;
+    let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(failure("read", path))?;
+    let (fields, metadata) = (metadata.schema().fields(), metadata.metadata());
+    let leaves = metadata.file_metadata().schema_descr();
+    let digest = |(index, field): (usize, &FieldRef)| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(field.data_type().to_string().as_bytes());
+        let mut bytes = Vec::new();
+        for group in metadata.row_groups() {
+            let own = group.columns().iter().enumerate().filter(|&(leaf, _)| leaves.get_column_root_idx(leaf) == index);
+            for (_, chunk) in own {
+                read_chunk(&file, chunk, &mut bytes).map_err(failure("read", path))?;
+                hasher.update(&bytes);
+            }
+        }
+        Ok((field.name().clone(), hasher.finalize().into()))
     };
-    columns.finish().map_err(failure("read", path))
+    let columns = fields.par_iter().enumerate().map(digest).collect::<Result<_, ParquetError>>()?;
+    Ok((u64::try_from(metadata.file_metadata().num_rows()).map_err(failure("read", path))?, columns))
 }
 
-/// Leaves what [`digests`] would answer beside a file that has just been written.
-pub(super) fn keep_digests(path: &Path, digests: &[(String, Digest)]) -> Result<(), ParquetError> {
-    let kept = path_of_kept(path);
-    let text = serde_json::to_vec(digests).map_err(failure("write", &kept))?;
-    std::fs::write(&kept, text).map_err(failure("write", &kept))
+/// The encoded bytes of a column in a row group.
+fn read_chunk(file: &File, chunk: &ColumnChunkMetaData, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+    let place = u64::try_from(start).ok().zip(u64::try_from(chunk.compressed_size()).ok());
+    let within = place.filter(|(start, length)| start.checked_add(*length).is_some_and(|end| end <= length_of(file)));
+    let (start, length) = within.ok_or_else(|| std::io::Error::other("a column lies outside of the file"))?;
+    bytes.resize(length as usize, 0);
+    file.read_exact_at(bytes, start)
 }
 
-/// What was left beside a file by its writer; nothing if another program wrote it.
-pub(super) fn kept_digests(path: &Path) -> Vec<(String, Digest)> {
-    let text = std::fs::read(path_of_kept(path)).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-fn path_of_kept(path: &Path) -> PathBuf {
-    path.with_extension("columns")
-}
-
-/// Each column as a Parquet file of its own, digested as it is written: the encoding is deterministic and covers
-/// every type that an artifact can have.
-pub(super) struct Columns {
-    /// Cuts rows anew: how a file was cut must not show.
-    groups: Option<BatchCoalescer>,
-    writers: Vec<(FieldRef, ArrowWriter<blake3::Hasher>)>,
-}
-
-impl Columns {
-    /// `schema` has the types of values, also where batches come with dictionaries.
-    pub fn new(schema: &SchemaRef) -> Result<Self, parquet::errors::ParquetError> {
-        // Plain values: dictionaries and statistics cost several times as much as the digest.
-        let properties = WriterProperties::builder()
-            .set_dictionary_enabled(false)
-            .set_statistics_enabled(EnabledStatistics::None)
-            .build();
-        let writer = |field: &FieldRef| {
-            let schema = Arc::new(Schema::new(vec![field.clone()]));
-            let writer = ArrowWriter::try_new(blake3::Hasher::new(), schema, Some(properties.clone()))?;
-            Ok((field.clone(), writer))
-        };
-        let writers = schema.fields().iter().map(writer).collect::<Result<_, parquet::errors::ParquetError>>()?;
-        Ok(Self { groups: None, writers })
-    }
-
-    pub fn add(&mut self, batch: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
-        // Most row groups are whole, and need no copy.
-        if batch.num_rows() == ROW_GROUP && self.groups.as_ref().is_none_or(BatchCoalescer::is_empty) {
-            return self.write(batch);
-        }
-        let groups = self.groups.get_or_insert_with(|| BatchCoalescer::new(batch.schema(), ROW_GROUP));
-        groups.push_batch(batch.clone())?;
-        self.write_complete()
-    }
-
-    fn write_complete(&mut self) -> Result<(), parquet::errors::ParquetError> {
-        while let Some(group) = self.groups.as_mut().and_then(BatchCoalescer::next_completed_batch) {
-            self.write(&group)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, group: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
-        self.writers.par_iter_mut().zip(group.columns()).try_for_each(|((field, writer), column)| {
-            pieces(field, column)
-                .try_for_each(|piece| writer.write(&RecordBatch::try_from_iter([(field.name(), piece)])?))
-        })
-    }
-
-    pub fn finish(mut self) -> Result<Vec<(String, Digest)>, parquet::errors::ParquetError> {
-        self.groups.as_mut().map_or(Ok(()), BatchCoalescer::finish_buffered_batch)?;
-        self.write_complete()?;
-        let digest = |(field, writer): (FieldRef, ArrowWriter<blake3::Hasher>)| {
-            Ok((field.name().clone(), writer.into_inner()?.finalize().into()))
-        };
-        self.writers.into_iter().map(digest).collect()
-    }
+fn length_of(file: &File) -> u64 {
+    file.metadata().map_or(0, |metadata| metadata.len())
 }
 
 /// The first place in which two tables with the same columns differ.
@@ -151,8 +95,11 @@ pub fn first_difference(old: &Path, new: &Path) -> Result<Option<Place>, Parquet
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use arrow::array::{ArrayRef, DictionaryArray, Float64Array, UInt32Array};
+    use crate::store::parquet::ROW_GROUP;
+    use arrow::array::{ArrayRef, DictionaryArray, Float64Array, RecordBatch, UInt32Array};
     use arrow::datatypes::UInt32Type;
 
     fn curve(path: &Path, values: &[f64]) {
@@ -168,7 +115,7 @@ mod tests {
         let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
         curve(&old, &[0.5, 0.4, 0.3]);
         curve(&new, &[0.5, 0.4, 0.25]);
-        let (before, after) = (digests(&old).unwrap(), digests(&new).unwrap());
+        let ((_, before), (_, after)) = (digests(&old).unwrap(), digests(&new).unwrap());
         assert_eq!(before[0], after[0]);
         assert_ne!(before[1], after[1]);
         assert_eq!(first_difference(&old, &old).unwrap(), None);
@@ -177,33 +124,44 @@ mod tests {
     }
 
     #[test]
-    fn how_a_file_is_cut_does_not_show() {
+    fn where_columns_stand_does_not_show() {
         let dir = tempfile::tempdir().unwrap();
         let n = ROW_GROUP + 70_000;
         let ids: ArrayRef = Arc::new(UInt32Array::from_iter_values((0..n as u32).map(|id| id % 1000)));
-        let texts: ArrayRef = Arc::new(arrow::array::StringArray::from_iter_values((0..n).map(|row| format!("{row}"))));
-        let parts: DictionaryArray<UInt32Type> =
-            (0..n).map(|row| if row % 5 == 0 { "log" } else { "uniform" }).collect();
-        let parts: ArrayRef = Arc::new(parts);
-        let batch = RecordBatch::try_from_iter([("id", ids), ("key", texts), ("part", parts)]).unwrap();
-        let written = |name: &str, ends: &[usize]| {
+        let longer: ArrayRef = Arc::new(UInt32Array::from_iter_values((0..n as u32).map(|id| id.wrapping_mul(7919))));
+        let parts: DictionaryArray<UInt32Type> = (0..n).map(|row| if row % 5 == 0 { "log" } else { "all" }).collect();
+        let digests = |name: &str, first: &ArrayRef, last: &ArrayRef| {
             let path = dir.path().join(name);
-            let mut writer = crate::store::parquet::Writer::create(&path, &batch.schema(), &[]).unwrap();
-            let mut start = 0;
-            for &end in ends {
-                writer.write(&batch.slice(start, end - start)).unwrap();
-                start = end;
-            }
-            writer.close().unwrap();
-            let decoded = digests(&path).unwrap();
-            assert_eq!(kept_digests(&path), decoded);
-            decoded
+            let columns =
+                [("first", first.clone()), ("part", Arc::new(parts.clone()) as ArrayRef), ("last", last.clone())];
+            crate::store::parquet::write(&path, &RecordBatch::try_from_iter(columns).unwrap(), &[]).unwrap();
+            let (rows, columns) = digests(&path).unwrap();
+            assert_eq!(rows, n as u64);
+            columns.into_iter().map(|(_, digest)| digest).collect::<Vec<_>>()
         };
-        let whole = written("whole", &[n]);
-        assert_eq!(whole, written("cut", &[3, 60_000, 60_001, n - 10, n]));
-        assert_eq!(whole.len(), 3);
-        assert_ne!(whole, written("short", &[n - 1]));
-        assert_eq!(written("empty", &[]).len(), 3);
+        let [before, after] = [digests("short", &ids, &ids), digests("long", &longer, &ids)];
+        assert_eq!((before[0], before[1]), (before[2], after[1]));
+        assert_ne!(before[0], after[0]);
+        assert_eq!(before[2], after[2]);
+        let signed: ArrayRef = Arc::new(arrow::array::Int32Array::from_iter_values((0..n as i32).map(|id| id % 1000)));
+        assert_ne!(digests("signed", &signed, &ids)[0], before[0]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("curve");
+        curve(&path, &[0.5, 0.4]);
+        let bytes = std::fs::read(&path).unwrap();
+        for byte in bytes.len() / 2..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[byte] ^= 0x80;
+            std::fs::write(&path, &damaged).unwrap();
+            // Whatever the damage: an answer or an error.
+            let _ = digests(&path);
+        }
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(digests(&path).is_err());
     }
 
     #[test]

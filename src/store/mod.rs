@@ -15,6 +15,7 @@ mod previous;
 pub mod raw;
 mod repeat;
 mod verify;
+mod write_back;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -27,13 +27,10 @@ impl Store {
     /// one that should be identical but is damaged is replaced. Durable only when an entry is committed that names it.
     pub fn put(&self, name: &str, file: &Path) -> Result<OutputEntry, StoreError> {
         let digest = digest_file(file)?;
-        let output = OutputEntry {
-            name: name.to_owned(),
-            digest,
-            rows: super::parquet::rows(file).map_err(|error| failure("read", file)(std::io::Error::other(error)))?,
-            bytes: fs::metadata(file).map_err(failure("read", file))?.len(),
-            columns: super::columns::kept_digests(file),
-        };
+        let found = super::columns::digests(file);
+        let (rows, columns) = found.map_err(|error| failure("read", file)(std::io::Error::other(error)))?;
+        let bytes = fs::metadata(file).map_err(failure("read", file))?.len();
+        let output = OutputEntry { name: name.to_owned(), digest, rows, bytes, columns };
         let object = self.object_path(&digest);
         if !self.has_object(&output) || digest_file(&object)? != digest {
             self.rename(file, &object)?;

@@ -12,14 +12,14 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::{KeyValue, ParquetMetaDataReader};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 
-use super::columns::{Columns, keep_digests};
 use super::repeat::Repeat;
+use super::write_back::WriteBack;
 
 /// A Parquet file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -40,22 +40,35 @@ pub(super) fn failure<'a, E: std::fmt::Display>(
 /// Rows of a row group: what is encoded, and what is read, at a time.
 pub const ROW_GROUP: usize = 1 << 20;
 
-/// Writes a file batch by batch. The columns of a batch are encoded side by side, and digested while they are at hand.
+/// Rows that are decoded at a time: they stay in a cache until they are handed on.
+const BATCH: usize = 1 << 16;
+
+/// Writes a file batch by batch. The columns of a row group are encoded side by side, while the row group before is
+/// written.
 pub struct Writer {
     path: PathBuf,
-    file: SerializedFileWriter<File>,
     columns: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
-    digests: Columns,
-    /// By column, what a further row group may take over.
-    repeats: Vec<Option<Repeat>>,
+    groups: usize,
+    /// The last row group, by column.
+    encoded: Vec<Encoded>,
+    out: Out,
 }
 
 /// A column of a row group.
-enum Encoded<'a> {
-    /// One chunk per leaf: nested columns have several.
-    Anew(Vec<ArrowColumnChunk>),
-    Again(&'a Repeat),
+enum Encoded {
+    /// One chunk per leaf: nested columns have several. With what the column repeats, if that is one value.
+    Anew(Vec<ArrowColumnChunk>, Option<Repeat>),
+    Again(Arc<Repeat>),
+}
+
+/// The file that is written.
+struct Out {
+    path: PathBuf,
+    file: SerializedFileWriter<File>,
+    write_back: WriteBack,
+    /// By column, what a further row group may take over.
+    repeats: Vec<Option<Arc<Repeat>>>,
 }
 
 impl Writer {
@@ -84,40 +97,64 @@ impl Writer {
         let file = File::create(path).map_err(failure("write", path))?;
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let (file, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(failure("write", path))?;
-        let digests = Columns::new(&schema).map_err(failure("write", path))?;
         let repeats = schema.fields().iter().map(|_| None).collect();
-        Ok(Self { path: path.to_owned(), file, columns, schema, digests, repeats })
+        let out = Out { path: path.to_owned(), file, write_back: WriteBack::default(), repeats };
+        Ok(Self { path: path.to_owned(), columns, schema, groups: 0, encoded: Vec::new(), out })
     }
 
     /// Appends rows; every [`ROW_GROUP`] of them become a row group, and so do those that are left over.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         for start in (0..batch.num_rows()).step_by(ROW_GROUP) {
             let rows = batch.slice(start, ROW_GROUP.min(batch.num_rows() - start));
-            self.write_group(&rows).and_then(|()| self.digests.add(&rows)).map_err(failure("write", &self.path))?;
+            self.write_group(&rows).map_err(failure("write", &self.path))?;
         }
         Ok(())
     }
 
     fn write_group(&mut self, rows: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
-        let mut writers = self.columns.create_column_writers(self.file.flushed_row_groups().len())?.into_iter();
+        let mut writers = self.columns.create_column_writers(self.groups)?.into_iter();
+        self.groups += 1;
         let mut columns = Vec::with_capacity(rows.num_columns());
-        for ((field, column), repeat) in self.schema.fields().iter().zip(rows.columns()).zip(&self.repeats) {
+        for ((field, column), repeat) in self.schema.fields().iter().zip(rows.columns()).zip(&self.out.repeats) {
             let leaves = compute_leaves(field, &column.slice(0, 0))?.len();
-            columns.push((field, column, repeat, writers.by_ref().take(leaves).collect::<Vec<_>>()));
+            columns.push((field, column, repeat.clone(), writers.by_ref().take(leaves).collect::<Vec<_>>()));
         }
-        let encode = |(field, column, repeat, writers)| encode(field, column, repeat, writers);
-        let encoded: Vec<_> = columns.into_par_iter().map(encode).collect();
+        let before = std::mem::take(&mut self.encoded);
+        let encode = || {
+            let encoded = columns.into_par_iter().map(|(field, column, repeat, writers)| match repeat {
+                Some(repeat) if repeat.is(column) => Ok(Encoded::Again(repeat)),
+                _ => encode(field, column, writers),
+            });
+            encoded.collect::<Result<Vec<_>, _>>()
+        };
+        let (written, encoded) = rayon::join(|| self.out.append(before), encode);
+        written?;
+        self.encoded = encoded?;
+        Ok(())
+    }
+
+    /// Completes the file.
+    pub fn close(self) -> Result<(), ParquetError> {
+        let Self { path, encoded, mut out, .. } = self;
+        out.append(encoded).and_then(|()| out.close()).map_err(failure("write", &path))
+    }
+}
+
+impl Out {
+    /// Writes a row group; nothing if it has no columns.
+    fn append(&mut self, columns: Vec<Encoded>) -> Result<(), parquet::errors::ParquetError> {
+        if columns.is_empty() {
+            return Ok(());
+        }
         let (mut group, mut leaf, mut found) = (self.file.next_row_group()?, 0, Vec::new());
-        for (index, encoded) in encoded.into_iter().enumerate() {
-            match encoded? {
+        for (index, encoded) in columns.into_iter().enumerate() {
+            match encoded {
                 Encoded::Again(repeat) => {
                     repeat.append(&self.path, &mut group)?;
                     leaf += 1;
                 }
-                Encoded::Anew(chunks) => {
-                    if let [chunk] = chunks.as_slice() {
-                        found.extend(Repeat::new(rows.column(index), chunk).map(|repeat| (index, leaf, repeat)));
-                    }
+                Encoded::Anew(chunks, repeat) => {
+                    found.extend(repeat.map(|repeat| (index, leaf, repeat)));
                     leaf += chunks.len();
                     chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
                 }
@@ -125,40 +162,39 @@ impl Writer {
         }
         let group = group.close()?;
         for (index, leaf, repeat) in found {
-            self.repeats[index] = Some(repeat.written(group.column(leaf))?);
+            self.repeats[index] = Some(Arc::new(repeat.written(group.column(leaf))?));
             self.file.flush()?;
         }
-        Ok(())
+        Ok(self.write_back.send(self.file.inner(), self.file.bytes_written() as u64)?)
     }
 
-    /// Completes the file, and leaves the digests of its columns beside it.
-    pub fn close(self) -> Result<(), ParquetError> {
-        let Self { path, file, digests, .. } = self;
-        let digests = file.close().and_then(|_| digests.finish()).map_err(failure("write", &path))?;
-        keep_digests(&path, &digests)
+    fn close(mut self) -> Result<(), parquet::errors::ParquetError> {
+        self.file.close()?;
+        Ok(self.write_back.wait()?)
     }
 }
 
-fn encode<'a>(
+fn encode(
     field: &FieldRef,
     column: &ArrayRef,
-    repeat: &'a Option<Repeat>,
     mut writers: Vec<ArrowColumnWriter>,
-) -> Result<Encoded<'a>, parquet::errors::ParquetError> {
-    if let Some(repeat) = repeat.as_ref().filter(|repeat| repeat.is(column)) {
-        return Ok(Encoded::Again(repeat));
-    }
+) -> Result<Encoded, parquet::errors::ParquetError> {
     for piece in pieces(field, column) {
         let leaves = compute_leaves(field, &piece)?;
         writers.iter_mut().zip(leaves).try_for_each(|(writer, leaf)| writer.write(&leaf))?;
     }
-    writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>().map(Encoded::Anew)
+    let chunks: Vec<_> = writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>()?;
+    let repeat = match chunks.as_slice() {
+        [chunk] => Repeat::new(column, chunk),
+        _ => None,
+    };
+    Ok(Encoded::Anew(chunks, repeat))
 }
 
 /// Cuts a column for the encoder, so that what is made of a piece on the way stays in a cache. The bytes are those of the
 /// whole column: pieces end where the encoder, by itself, looks whether a page is full. Where there are no levels, it
 /// does so every 1,024 values; where they are all alike, at the end of a page of 20,000. Other columns are not cut.
-pub(super) fn pieces(field: &Field, column: &ArrayRef) -> impl Iterator<Item = ArrayRef> {
+fn pieces(field: &Field, column: &ArrayRef) -> impl Iterator<Item = ArrayRef> {
     let alike = column.null_count() == 0 || column.null_count() == column.len();
     let length = match field.is_nullable() {
         false if !field.data_type().is_nested() => 64 * 1024,
@@ -213,7 +249,7 @@ pub fn read_each<E: From<ParquetError> + Send>(
     let decode = |group: usize| -> Result<Vec<RecordBatch>, ParquetError> {
         let file = File::open(path).map_err(failure("read", path))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
-        let reader = builder.with_row_groups(vec![group]).with_batch_size(ROW_GROUP).build();
+        let reader = builder.with_row_groups(vec![group]).with_batch_size(BATCH).build();
         reader.map_err(failure("read", path))?.collect::<Result<_, _>>().map_err(failure("read", path))
     };
     let groups: Vec<usize> = (0..metadata.metadata().num_row_groups()).collect();
@@ -228,19 +264,13 @@ pub fn read_each<E: From<ParquetError> + Send>(
     Ok(metadata.schema().clone())
 }
 
-/// Number of rows of a file, from its footer.
-pub fn rows(path: &Path) -> Result<u64, ParquetError> {
-    let file = File::open(path).map_err(failure("read", path))?;
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(failure("read", path))?;
-    u64::try_from(metadata.file_metadata().num_rows()).map_err(failure("read", path))
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, AsArray, DictionaryArray, Float32Array, StringArray, UInt32Array};
     use arrow::datatypes::Int32Type;
 
     use super::*;
+    use crate::store::columns::digests;
 
     fn table(rows: u32) -> RecordBatch {
         let names: DictionaryArray<Int32Type> = (0..rows).map(|row| if row % 3 == 0 { "a" } else { "b" }).collect();
@@ -266,7 +296,7 @@ mod tests {
         let [one, four] = [1, 4].map(|threads| file(&threads.to_string(), &batch, threads));
         let bytes = |path: &Path| std::fs::read(path).unwrap();
         assert_eq!(bytes(&one), bytes(&four));
-        assert_eq!(rows(&one).unwrap(), ROW_GROUP as u64 + 10);
+        assert_eq!(digests(&one).unwrap().0, ROW_GROUP as u64 + 10);
 
         let plain = read(&one).unwrap();
         assert_eq!(plain["part"].as_string::<i32>().iter().flatten().next(), Some("a"));
@@ -280,7 +310,8 @@ mod tests {
             Ok::<_, ParquetError>(())
         })
         .unwrap();
-        assert_eq!(pieces, [(ROW_GROUP, 2), (10, 2)]);
+        assert!(pieces.iter().all(|&(rows, values)| rows <= BATCH && values == 2));
+        assert_eq!(pieces.iter().map(|(rows, _)| rows).sum::<usize>(), ROW_GROUP + 10);
     }
 
     #[test]
