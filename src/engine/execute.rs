@@ -4,17 +4,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use tempfile::TempDir;
 
 use super::event::Failure;
 use super::process;
 use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runner, StageError};
 use super::worker::{Usage, WorkerPool};
 use crate::store::raw::{News, RawFiles};
-use crate::store::{Entry, KeyLock, Origin, Store, StoreError};
+use crate::store::{Entry, KeyLock, Origin, Staging, Store, StoreError};
 
 /// How many lines of its log a failure shows.
 const TAIL_LINES: usize = 20;
@@ -25,11 +27,12 @@ pub(super) struct Task<'a> {
     pub kind: &'a Kind,
     /// Nobody else executes this key for as long as this lives.
     pub _lock: KeyLock,
-    /// Complete but for the raw files.
+    /// Complete but for the raw files and the folder of the outputs.
     pub job: Job,
     /// Complete but for outputs and costs.
     pub entry: Entry,
     pub origin: Origin,
+    pub staging: &'a Staging,
     pub raw: &'a RawFiles,
     pub raw_files: Vec<RawSource>,
     pub retry: u32,
@@ -59,11 +62,10 @@ impl Task<'_> {
         let mut attempt = 0;
         let result = loop {
             let error = match self.attempt(&notify) {
-                Ok(usage) => break self.keep(usage, started).map_err(|error| StageError::new(error.to_string())),
+                Ok((usage, folder)) => break self.keep(usage, folder, started).map_err(stage_error),
                 Err(error) => error,
             };
             if self.interrupt.load(Ordering::Relaxed) {
-                self.clear(&[&self.job.out_dir]);
                 return Err(End::Cancelled);
             }
             if attempt == self.retry {
@@ -75,7 +77,6 @@ impl Task<'_> {
         match result {
             Ok(()) => Ok(self.entry.clone()),
             Err(error) => {
-                self.clear(&[&self.job.out_dir]);
                 let log_tail = log.tail();
                 let log_path = (!log_tail.is_empty()).then_some(log.path);
                 Err(End::Failed(Failure { error, log_tail, log_path }))
@@ -87,22 +88,21 @@ impl Task<'_> {
     /// go on at a time.
     pub fn commit(self) -> Result<(), StoreError> {
         self.store.commit(&self.entry, &self.origin)?;
-        self.clear(&[&self.job.out_dir, &self.job.scratch]);
+        // Leftovers cost space and nothing else, so failing to remove them is no failure of the stage.
+        let _ = fs::remove_dir_all(&self.job.scratch);
         Ok(())
     }
 
-    fn attempt(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<Usage, StageError> {
-        // Leftovers of an attempt or run that did not end well.
-        self.clear(&[&self.job.out_dir]);
-        for directory in [&self.job.out_dir, &self.job.scratch] {
-            fs::create_dir_all(directory)
-                .map_err(|error| StageError::new(format!("cannot create `{}`: {error}", directory.display())))?;
-        }
+    /// Answers the cost, and the folder with the outputs.
+    fn attempt(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<(Usage, TempDir), StageError> {
         self.job.files = self.raw_files.iter().map(|file| self.fetch(file, notify)).collect::<Result<_, _>>()?;
-        match self.kind.runner {
+        let folder = self.staging.take().map_err(stage_error)?;
+        self.job.out_dir = folder.path().to_owned();
+        let usage = match self.kind.runner {
             Runner::InProcess(run) if !self.isolate => run_here(run, &self.job, notify),
             _ => self.workers.run(&self.job, notify),
-        }
+        }?;
+        Ok((usage, folder))
     }
 
     fn fetch(&self, file: &RawSource, notify: &(dyn Fn(Notice) + Sync)) -> Result<PathBuf, StageError> {
@@ -119,28 +119,24 @@ impl Task<'_> {
             }
             if self.interrupt.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        self.raw
-            .fetch(&file.source, file.digest.as_deref(), &listener)
-            .map_err(|error| StageError::new(error.to_string()))
+        self.raw.fetch(&file.source, file.digest.as_deref(), &listener).map_err(stage_error)
     }
 
-    fn keep(&mut self, usage: Usage, started: Instant) -> Result<(), StoreError> {
+    fn keep(&mut self, usage: Usage, folder: TempDir, started: Instant) -> Result<(), StoreError> {
         for output in self.kind.spec.outputs {
-            let file = self.job.out_dir.join(format!("{}.parquet", output.name));
+            let file = folder.path().join(format!("{}.parquet", output.name));
             self.entry.outputs.push(self.store.put(output.name, &file)?);
         }
+        self.staging.give_back(folder);
         self.entry.seconds = started.elapsed().as_secs_f64();
         self.entry.cpu_seconds = usage.cpu_seconds;
         self.entry.peak_memory_bytes = usage.peak_memory_bytes;
         Ok(())
     }
+}
 
-    /// Leftovers cost space and nothing else, so failing to remove them is no failure of the stage.
-    fn clear(&self, directories: &[&Path]) {
-        for directory in directories {
-            let _ = fs::remove_dir_all(directory);
-        }
-    }
+fn stage_error(error: impl std::fmt::Display) -> StageError {
+    StageError::new(error.to_string())
 }
 
 /// Runs a stage in this thread. A panic in it is a failed stage, not the end of the run.

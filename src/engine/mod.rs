@@ -1,6 +1,7 @@
 //! Runs a plan: the `Stage` trait, the scheduler, worker processes, events. Knows nothing of data, models or
 //! metrics.
 
+mod crew;
 mod environment;
 pub mod event;
 mod execute;

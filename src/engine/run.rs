@@ -2,14 +2,15 @@
 //! end, and is the only emitter of events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+use super::crew::Crew;
 use super::event::{Event, Finished, Outcome, Summary};
 use super::execute::{End, Task};
 use super::machine::{Machine, Share};
@@ -19,7 +20,7 @@ use super::worker::WorkerPool;
 use super::{EngineError, Options, Registry, State};
 use crate::digest::Digest;
 use crate::plan::Plan;
-use crate::store::{Entry, KeyLock, Origin, Store, StoreError};
+use crate::store::{Entry, KeyLock, Origin, Staging, Store, StoreError};
 
 /// How often the loop looks whether it was interrupted.
 const TICK: Duration = Duration::from_millis(50);
@@ -50,10 +51,10 @@ pub fn run(
     });
 
     let states = resolver.probe();
-    let workers = WorkerPool::new(options.worker.clone());
+    let (workers, staging) = (WorkerPool::new(options.worker.clone()), store.staging());
     let (sender, receiver) = mpsc::channel();
-    let mut run = Run::new(&resolver, &workers, sink, sender, states);
-    let result = std::thread::scope(|scope| run.complete(scope, &receiver));
+    let mut run = Run::new(&resolver, &workers, &staging, sink, sender, states);
+    let result = std::thread::scope(|scope| run.complete(&Crew::new(scope), &receiver));
     let Run { states, mut summary, .. } = run;
     // Also after an error: what was finished shall be found again.
     let keys = states
@@ -83,6 +84,7 @@ enum Message {
 struct Run<'env, 'sink> {
     resolver: &'env Resolver<'env>,
     workers: &'env WorkerPool,
+    staging: &'env Staging,
     sink: &'sink mut dyn FnMut(&Event),
     sender: Sender<Message>,
     states: Vec<State>,
@@ -108,6 +110,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
     fn new(
         resolver: &'env Resolver<'env>,
         workers: &'env WorkerPool,
+        staging: &'env Staging,
         sink: &'sink mut dyn FnMut(&Event),
         sender: Sender<Message>,
         states: Vec<State>,
@@ -118,6 +121,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         Self {
             resolver,
             workers,
+            staging,
             sink,
             sender,
             missing: plan.sources.iter().map(Vec::len).collect(),
@@ -135,11 +139,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         }
     }
 
-    fn complete<'scope>(
-        &mut self,
-        scope: &'scope Scope<'scope, 'env>,
-        receiver: &Receiver<Message>,
-    ) -> Result<(), EngineError> {
+    fn complete(&mut self, crew: &Crew<'_, 'env>, receiver: &Receiver<Message>) -> Result<(), EngineError> {
         self.begin();
         let mut interrupted: Option<Instant> = None;
         let mut broken = None;
@@ -154,7 +154,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     self.workers.kill();
                 }
             }
-            if let Err(error) = self.start_ready(scope) {
+            if let Err(error) = self.start_ready(crew) {
                 // What runs is waited for; let that be short.
                 self.stopped = true;
                 self.workers.terminate();
@@ -202,7 +202,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
     }
 
     /// Starts as many ready stages as there is room for.
-    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>) -> Result<(), EngineError> {
+    fn start_ready(&mut self, crew: &Crew<'_, 'env>) -> Result<(), EngineError> {
         let jobs = self.resolver.options.jobs.max(1);
         'next: while !self.stopped && self.running.len() < jobs && self.committing < COMMITS {
             let candidates: Vec<(u64, usize)> = self.ready.iter().take(LOOKAHEAD).copied().collect();
@@ -231,7 +231,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     Ok(task) => {
                         self.free = free;
                         self.running.insert(index, share);
-                        self.start(scope, index, task);
+                        self.start(crew, index, task);
                     }
                     Err(error) => self.settle(index, State::Failed { key: Some(key), failure: failure(error) }),
                 }
@@ -273,7 +273,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     .collect(),
                 files: Vec::new(),
                 digests: material.as_ref().map(|material| material.files.clone()).unwrap_or_default(),
-                out_dir: store.staging_dir(&key),
+                out_dir: PathBuf::new(),
                 scratch: store.scratch_dir(&key),
                 threads: share.cores,
                 gpus: share.gpus.clone(),
@@ -293,6 +293,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 environment: options.environment.clone(),
                 material: material.map(|material| material.fields()).unwrap_or_default(),
             },
+            staging: self.staging,
             raw,
             raw_files: (kind.files)(&instance.params),
             retry: options.retry,
@@ -302,12 +303,12 @@ impl<'env, 'sink> Run<'env, 'sink> {
         })
     }
 
-    fn start<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>, index: usize, mut task: Task<'env>) {
+    fn start(&mut self, crew: &Crew<'_, 'env>, index: usize, mut task: Task<'env>) {
         let event =
             Event::StageStarted { id: task.job.id.clone(), kind: task.job.kind.clone(), threads: task.job.threads };
         (self.sink)(&event);
         let sender = self.sender.clone();
-        scope.spawn(move || {
+        crew.start(move || {
             // The loop listens for as long as a stage runs.
             let notify = |notice| drop(sender.send(Message::Notice(index, notice)));
             let result = task.execute(&notify);

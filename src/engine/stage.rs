@@ -172,7 +172,7 @@ pub struct Job {
     pub digests: Vec<String>,
     /// Outputs are written here, as `<artifact>.parquet`.
     pub out_dir: PathBuf,
-    /// Survives an interrupted execution of the same key: the place for checkpoints.
+    /// Survives an interrupted execution of the same key: the place for checkpoints. Made by the stage, if it needs one.
     pub scratch: PathBuf,
     /// Threads it may use. Results must not depend on it.
     pub threads: usize,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Store, StoreError, failure, list, remove_file, walk};
+use super::{Store, StoreError, failure, list, remove, remove_file, walk};
 use crate::digest::Digest;
 
 /// What [`Store::gc`] may remove.
@@ -80,15 +80,10 @@ impl Store {
 
     /// Temporary files of crashed runs; checkpoints that nobody came back for; locks without a holder.
     fn remove_leftovers(&self, older_than: Duration) -> Result<(), StoreError> {
+        self.remove_staging()?;
         for (area, min_age) in [("tmp", Duration::ZERO), ("locks", Duration::ZERO), ("scratch", older_than)] {
-            for path in list(&self.dir().join(area))? {
-                if age(&path) < min_age {
-                } else if path.is_dir() {
-                    fs::remove_dir_all(&path).map_err(failure("remove", &path))?;
-                } else {
-                    remove_file(&path)?;
-                }
-            }
+            let old = |path: &PathBuf| age(path) >= min_age;
+            list(&self.dir().join(area))?.into_iter().filter(old).try_for_each(|path| remove(&path))?;
         }
         Ok(())
     }

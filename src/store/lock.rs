@@ -1,53 +1,40 @@
 //! Locks between runs, in this process or others. The operating system releases them when their holder dies.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use super::{Store, StoreError, failure, retry_in_new_dir};
 use crate::digest::Digest;
 
 /// The right to execute one key; ends when dropped.
 #[derive(Debug)]
-pub struct KeyLock {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Drop for KeyLock {
-    fn drop(&mut self) {
-        // The name goes while the lock is still held; whoever opened the file before sees that it has no name
-        // any more. A name that cannot be removed does no harm.
-        let _ = fs::remove_file(&self.path);
-    }
-}
+pub struct KeyLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 /// The right to use the store: shared by runs, exclusive for what removes things.
 #[derive(Debug)]
 pub struct StoreLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl Store {
-    /// Takes the lock of a key, or answers `None` when someone else holds it.
+    /// Takes the lock of a key, or answers `None` when someone else holds it. All keys are bytes of one file, which
+    /// stays empty; a file per key would have to be made and removed at each execution.
     pub fn try_lock(&self, key: &Digest) -> Result<Option<KeyLock>, StoreError> {
-        let path = self.dir().join("locks").join(key.to_string());
-        loop {
-            let file = open(&path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(failure("lock", &path)(error)),
-            }
-            // Its holder removed the name between our opening and our locking: the lock is worth nothing.
-            if file.metadata().map_err(failure("lock", &path))?.nlink() > 0 {
-                return Ok(Some(KeyLock { path, _file: file }));
-            }
-        }
+        let path = self.dir().join("locks").join("keys");
+        let file = open(&path)?;
+        let locked = try_lock_byte(&file, place(key)).map_err(failure("lock", &path))?;
+        Ok(locked.then_some(KeyLock(file)))
     }
 
     /// Keeps [`Store::gc`] and repairs out while a run uses the store. Waits for them to end.
     pub fn share(&self) -> Result<StoreLock, StoreError> {
         let path = self.dir().join("lock");
         let file = open(&path)?;
+        if file.try_lock().is_ok() {
+            // Nobody else is here: what lies there was left by a run that was killed.
+            self.remove_staging()?;
+            file.unlock().map_err(failure("unlock", &path))?;
+        }
         file.lock_shared().map_err(failure("lock", &path))?;
         Ok(StoreLock(file))
     }
@@ -61,6 +48,32 @@ impl Store {
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy { path: self.dir().to_owned() }),
             Err(TryLockError::Error(error)) => Err(failure("lock", &path)(error)),
         }
+    }
+}
+
+/// Two keys that share a place, which 2^62 of them make unlikely, wait for each other and do no other harm.
+fn place(key: &Digest) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = *key.as_bytes();
+    i64::from_le_bytes([a, b, c, d, e, f, g, h & 0x3f])
+}
+
+/// Locks a byte, which need not be there, for as long as the file is open; answers false when it is locked through
+/// another opening of the file. The standard library locks whole files only.
+fn try_lock_byte(file: &File, place: i64) -> io::Result<bool> {
+    let range = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: place,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open, and this command reads one `flock`, which `range` is.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &range) } {
+        0 => Ok(true),
+        _ => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            error => Err(error),
+        },
     }
 }
 

@@ -59,6 +59,17 @@ fn objects_are_named_by_their_bytes_and_stored_once() {
 }
 
 #[test]
+fn there_is_no_entry_without_its_objects() {
+    let lab = Lab::new();
+    let (key, output) = lab.commit(1);
+    let entry = Entry { key: Digest::of(b"later"), ..lab.store.entry(&key).unwrap() };
+    fs::remove_file(lab.store.object_path(&output.digest)).unwrap();
+    assert!(lab.store.commit(&entry, &Origin::default()).is_err(), "the object cannot be made durable");
+    assert_eq!(lab.store.index_entry(&entry.key).unwrap(), None, "and is looked after before the entry is written");
+    assert_eq!(lab.store.entry(&key), None);
+}
+
+#[test]
 fn an_entry_under_another_key_is_damaged() {
     let lab = Lab::new();
     let ((one, _), (two, _)) = (lab.commit(1), lab.commit(2));
@@ -85,7 +96,38 @@ fn a_key_is_locked_by_one_at_a_time() {
             });
         }
     });
-    assert_eq!(list(&lab.store.dir().join("locks")).unwrap().len(), 0);
+    let other = Digest::of(b"other");
+    let held = (lab.store.try_lock(&key).unwrap(), lab.store.try_lock(&other).unwrap());
+    assert!(held.0.is_some() && held.1.is_some(), "keys do not get into each other's way");
+    assert!(lab.store.try_lock(&other).unwrap().is_none());
+    let locks = list(&lab.store.dir().join("locks")).unwrap();
+    assert_eq!(locks.iter().map(|path| fs::metadata(path).unwrap().len()).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn folders_are_used_again_once_empty_and_cleared_after_a_kill() {
+    let lab = Lab::new();
+    let left = || list(&lab.store.dir().join("staging")).unwrap();
+    let run = lab.store.share().unwrap();
+    let staging = lab.store.staging();
+    let (first, second) = (staging.take().unwrap(), staging.take().unwrap());
+    assert_ne!(first.path(), second.path());
+    fs::create_dir(first.path().join("folder")).unwrap();
+    fs::write(first.path().join("folder/file"), "").unwrap();
+    let path = first.path().to_owned();
+    staging.give_back(first);
+    let again = staging.take().unwrap();
+    assert_eq!((again.path(), list(again.path()).unwrap().len()), (path.as_path(), 0));
+    drop(second);
+    assert_eq!(left(), [path]);
+
+    // A run that was killed removes nothing.
+    fs::write(again.keep().join("table.parquet"), "").unwrap();
+    drop(lab.store.share().unwrap());
+    assert_eq!(left().len(), 1, "another run is still there");
+    drop(run);
+    drop(lab.store.share().unwrap());
+    assert_eq!(left().len(), 0);
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn run_sum(params: &Value, context: &Context) -> Result<(), StageError> {
         "fail" => return Err(StageError::new("told to fail").with_help("do not")),
         "panic" => panic!("told to panic"),
         "fail_once" if !marker.exists() => {
+            fs::create_dir_all(&context.job.scratch)?;
             fs::write(&marker, "")?;
             return Err(StageError::new("told to fail once"));
         }

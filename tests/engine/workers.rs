@@ -28,6 +28,9 @@ fn worker_gives_the_same_bytes_as_this_process() {
     let entry = there.states["both"].entry().unwrap();
     assert!(entry.peak_memory_bytes.unwrap() > 1 << 20, "{entry:?}");
     assert_eq!(entry.outputs[0].rows, 2);
+    let columns = &entry.outputs[0].columns;
+    assert_eq!(columns, &here.states["both"].entry().unwrap().outputs[0].columns);
+    assert_eq!(columns.len(), 3, "a column of labels, and two of the tables");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-fn trained(lab: &Lab) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+fn objects(lab: &Lab) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     lab.files("cache/objects")
 }
 
@@ -86,7 +86,7 @@ fn a_killed_worker_is_a_failed_stage_and_its_training_goes_on_from_the_checkpoin
 
     let whole = Lab::with(&long());
     whole.run(&["--until", "model"]);
-    assert!(trained(&lab) == trained(&whole), "a resumed training gives other bytes");
+    assert!(objects(&lab) == objects(&whole), "a resumed training gives other bytes");
 }
 
 /// Whether the model is already in the cache: too fast a machine for this test's data.
@@ -109,6 +109,40 @@ fn a_killed_program_leaves_no_worker_and_a_cache_that_the_next_run_uses() {
     let again = lab.run(&["--until", "model"]);
     assert!(again.ended("cached").contains("split") && again.executed().contains(MODEL));
     lab.call(&["cache", "verify"]).code(0);
+}
+
+/// Five hundred tables, each gathered by a stage of its own: enough for a kill to hit every step of putting results into the
+/// cache.
+fn many() -> String {
+    let cells: Vec<String> = (0..500).map(|cell| cell.to_string()).collect();
+    format!(
+        "pipeline: many\naxes:\n  cell: [{}]\nstages:\n  \
+         made: {{ kind: literal, over: [cell], with: {{ rows: [{{ x: \"{{{{ cell }}}}\" }}] }} }}\n  \
+         copied: {{ kind: concat, needs: {{ tables: made }} }}\n",
+        cells.join(", ")
+    )
+}
+
+#[test]
+fn a_run_killed_again_and_again_goes_on_from_whole_results_only() {
+    let lab = Lab::with(&many());
+    for finished in [1, 60, 200] {
+        let mut child = lab.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let executed = |line: &String| line.contains("\"executed\"");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        assert_eq!(lines.filter(executed).take(finished).count(), finished);
+        signal("-KILL", child.id());
+        child.wait().unwrap();
+        // Every entry that is there names objects that are there, with the bytes that it promises.
+        lab.call(&["cache", "verify"]).code(0);
+    }
+    let last = lab.run(&[]);
+    // Some thirty that were executed may wait for the disk when the kill comes.
+    assert!(last.ended("cached").len() >= 160 && !last.executed().is_empty());
+    assert_eq!((lab.files("cache/staging"), lab.files("cache/scratch")), (vec![], vec![]));
+    let whole = Lab::with(&many());
+    whole.run(&[]);
+    assert!(objects(&lab) == objects(&whole), "a resumed run gives other bytes");
 }
 
 #[test]

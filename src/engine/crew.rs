@@ -1,0 +1,52 @@
+//! The threads of a run. They are kept when they have nothing to do: to start one takes as long as a small stage.
+//! Knows nothing of what they do.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
+
+type Work<'env> = Box<dyn FnOnce() + Send + 'env>;
+
+/// As many threads as there was ever work for at a time; they end when this is dropped.
+pub(super) struct Crew<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    sender: Sender<Work<'env>>,
+    queue: Arc<Queue<'env>>,
+}
+
+struct Queue<'env> {
+    receiver: Mutex<Receiver<Work<'env>>>,
+    /// How many threads wait, or soon will, less the work that is on its way to them.
+    idle: AtomicUsize,
+}
+
+impl<'scope, 'env> Crew<'scope, 'env> {
+    pub fn new(scope: &'scope Scope<'scope, 'env>) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { scope, sender, queue: Arc::new(Queue { receiver: Mutex::new(receiver), idle: AtomicUsize::new(0) }) }
+    }
+
+    /// Has a thread do something at once.
+    pub fn start(&self, work: impl FnOnce() + Send + 'env) {
+        let one_less = |idle: usize| idle.checked_sub(1);
+        if self.queue.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
+            let queue = Arc::clone(&self.queue);
+            self.scope.spawn(move || queue.serve());
+        }
+        // The queue has its receiver for as long as this lives.
+        drop(self.sender.send(Box::new(work)));
+    }
+}
+
+impl Queue<'_> {
+    fn serve(&self) {
+        loop {
+            // The lock is given back before the work begins.
+            let next = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(work) = next else { return };
+            work();
+            self.idle.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
