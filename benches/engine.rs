@@ -47,20 +47,26 @@ fn main() -> Result<()> {
     let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1000, 10000] } else { sizes };
     let ninja = works(Command::new("ninja").arg("--version").stderr(Stdio::null()));
+    // Nothing is removed before the end: some file systems make new files slowly where many have just been removed.
+    let dir = tempfile::tempdir()?;
+    let folder = |name: String| -> Result<PathBuf> {
+        let folder = dir.path().join(name);
+        fs::create_dir(&folder)?;
+        Ok(folder)
+    };
     table::header();
     for &size in &sizes {
-        commands(size, ninja)?;
+        commands(size, ninja, &folder(format!("{size} by command"))?)?;
     }
     for &size in &sizes {
-        let dir = tempfile::tempdir()?;
-        let runs = engine_alone(size, dir.path(), Options::default())?;
+        let runs = engine_alone(size, &folder(format!("{size} alone"))?, Options::default())?;
         row(&format!("no-op run of {size} stages, engine alone (ms)"), runs.noop_seconds * 1e3, None, None);
         row("  first run, per stage (ms)", runs.first_per_stage(size), None, None);
     }
-    in_workers(sizes[0])?;
-    trainings()?;
-    starts()?;
-    digest()
+    in_workers(sizes[0], dir.path())?;
+    trainings(&folder("trainings".to_owned())?)?;
+    starts(dir.path())?;
+    digest(dir.path())
 }
 
 /// The first run, and the best of several later ones, in which nothing is to be done.
@@ -103,10 +109,9 @@ fn run_in(base: &Path, options: &[&str]) -> Result<Measured> {
 
 /// Whole commands over pipelines of trivial stages. A run without work can hardly be shorter than reading the entries of
 /// the cache.
-fn commands(size: usize, ninja: bool) -> Result<()> {
-    let dir = tempfile::tempdir()?;
+fn commands(size: usize, ninja: bool, dir: &Path) -> Result<()> {
     let folder = |name: &str, file: &str, text: String| -> Result<PathBuf> {
-        let base = dir.path().join(name);
+        let base = dir.join(name);
         fs::create_dir(&base)?;
         fs::write(base.join(file), text)?;
         Ok(base)
@@ -196,12 +201,11 @@ fn engine_alone(size: usize, cache: &Path, options: Options) -> Result<Runs> {
 }
 
 /// Trivial stages, one after the other, in process and in a worker.
-fn in_workers(size: usize) -> Result<()> {
-    let dir = tempfile::tempdir()?;
+fn in_workers(size: usize, dir: &Path) -> Result<()> {
     let one = Options { jobs: 1, worker: WORKER.into(), ..Options::default() };
-    let here = engine_alone(size, &dir.path().join("here"), one.clone())?.first_per_stage(size);
+    let here = engine_alone(size, &dir.join("here"), one.clone())?.first_per_stage(size);
     let isolated = Options { isolate: true, ..one };
-    let there = engine_alone(size, &dir.path().join("there"), isolated)?.first_per_stage(size);
+    let there = engine_alone(size, &dir.join("there"), isolated)?.first_per_stage(size);
     row("stage in process, one by one (ms)", here, None, None);
     row("stage in a warm worker, one by one (ms)", there, None, Some(here));
     println!("  limit: the same stage in process");
@@ -209,8 +213,7 @@ fn in_workers(size: usize) -> Result<()> {
 }
 
 /// Trainings that are over at once: what is left is the engine, the worker, and results on disk.
-fn trainings() -> Result<()> {
-    let dir = tempfile::tempdir()?;
+fn trainings(dir: &Path) -> Result<()> {
     let with_seeds = |seeds: usize| {
         let seeds: Vec<String> = (0..seeds).map(|seed| seed.to_string()).collect();
         let text = format!(
@@ -222,8 +225,8 @@ fn trainings() -> Result<()> {
              dim: 8, batch_size: 64, epochs: 1, select: last, seed: \"{{{{ seed }}}}\" }} }}\n",
             seeds.join(", ")
         );
-        fs::write(dir.path().join("pipeline.yaml"), text)?;
-        run_in(dir.path(), &["--jobs", "1"])
+        fs::write(dir.join("pipeline.yaml"), text)?;
+        run_in(dir, &["--jobs", "1"])
     };
     with_seeds(1)?;
     let seconds = with_seeds(1 + TRAININGS)?.seconds;
@@ -235,12 +238,11 @@ fn trainings() -> Result<()> {
 }
 
 /// Commands that do not train, beside a program that does nothing.
-fn starts() -> Result<()> {
+fn starts(dir: &Path) -> Result<()> {
     let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/paper.yaml");
-    let dir = tempfile::tempdir()?;
     let nothing = best(|| measured(&mut Command::new("true")))?.seconds * 1e3;
     let version = best(|| measured(Command::new(OWN).arg("--version")))?.seconds * 1e3;
-    let plan = best(|| measured(Command::new(OWN).arg("plan").arg(&pipeline).current_dir(dir.path())))?.seconds * 1e3;
+    let plan = best(|| measured(Command::new(OWN).arg("plan").arg(&pipeline).current_dir(dir)))?.seconds * 1e3;
     row("--version (ms)", version, None, Some(nothing));
     row("plan of paper.yaml (ms)", plan, None, Some(nothing));
     println!("  limit: starting `true`");
@@ -248,9 +250,8 @@ fn starts() -> Result<()> {
 }
 
 /// A raw file of a gibibyte, as `ingest` digests it, with its pages in memory. The limit hashes a slice.
-fn digest() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let path = dir.path().join("raw");
+fn digest(dir: &Path) -> Result<()> {
+    let path = dir.join("raw");
     let mut bytes = vec![0; GIBIBYTE];
     cnsdiff_pipe::rng::stream(1, "bench", 0).fill_bytes(&mut bytes);
     BufWriter::new(fs::File::create(&path)?).write_all(&bytes)?;
@@ -260,7 +261,7 @@ fn digest() -> Result<()> {
         Ok(within(started))
     })?;
     drop(bytes);
-    let files = RawFiles::new(&dir.path().join("cache"), dir.path(), None, Vec::new());
+    let files = RawFiles::new(&dir.join("cache"), dir, None, Vec::new());
     let digest = files.read(&path, None)?.to_string();
     let ours = best(|| {
         let started = Instant::now();
