@@ -1,32 +1,39 @@
-//! What training costs: an epoch of LightGCN with uniform negatives on Yelp2018 beside autograd of libtorch over sparse
-//! products in both its formats, an epoch of CNSDiff on Food and on Yelp2018, negative sampling, and ranking on the size
-//! of Food; all on two threads, each beside what the machine could do.
+//! What training costs: an epoch of LightGCN with uniform negatives on Yelp2018 beside autograd of
+//! libtorch over sparse products in both its formats, an epoch of CNSDiff on Food and on Yelp2018, negative sampling, and
+//! ranking on Food; all on two threads, each beside what the machine could do.
 //!
-//! `cargo bench --bench train`. The training pairs are read from `yelp2018/train.txt` and `food/train.txt` of the data
-//! mirror (`CNSDIFF_MIRROR`, or `../shared/data`); without it, pairs of the same size are generated.
+//! `cargo bench --bench train [-- PART...]`; parts are `lightgcn`, `cnsdiff`, `sampling` and `ranking`. The training pairs
+//! are read from `yelp2018/train.txt` and `food/train.txt` of the data mirror (`CNSDIFF_MIRROR`, or `../shared/data`);
+//! without it, pairs of the same size are generated.
 
+#[path = "train/autograd.rs"]
+mod autograd;
+#[path = "train/limits.rs"]
+mod limits;
+#[path = "train/ranking.rs"]
+mod ranking;
 #[path = "shared/table.rs"]
 mod table;
 
 use std::error::Error;
-use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use autograd::autograd;
 use cnsdiff_pipe::data::synthetic::{Synthetic, World};
 use cnsdiff_pipe::data::{Graph, IdMap, Interactions};
-use cnsdiff_pipe::model::xavier_tables;
 use cnsdiff_pipe::rng;
 use cnsdiff_pipe::sampler::Uniform;
-use cnsdiff_pipe::train::{Config, Data, EpochEnd, Watch, fit, recommend};
+use cnsdiff_pipe::train::{Config, Data, EpochEnd, Watch, fit};
+use limits::{Bytes, copy_bandwidth, product_rate, row_bandwidth};
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use ranking::{ranking, test_set};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use table::row;
-use tch::nn::{self, OptimizerConfig};
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
 const THREADS: usize = 2;
 /// The setting of the comparison.
@@ -36,11 +43,11 @@ const LAYERS: usize = 2;
 /// Users, items and training pairs.
 const YELP2018: (u32, u32, u32) = (8_093, 13_879, 238_514);
 const FOOD: (u32, u32, u32) = (7_732, 6_293, 106_253);
-const TOP: usize = 20;
 const SEED: u64 = 1;
-/// Epochs of ours, and batches of a peer: the first of each is not counted.
+/// Epochs of ours; the first is not counted.
 const EPOCHS: usize = 5;
-const PEER_BATCHES: usize = 9;
+/// What can be measured alone.
+const PARTS: [&str; 4] = ["lightgcn", "cnsdiff", "sampling", "ranking"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global()?;
@@ -49,15 +56,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name}: {} users, {} items, {} pairs", graph.n_users, graph.n_items, graph.n_edges());
     }
     println!("dimension {DIM}, batch {BATCH}, {LAYERS} layers, {THREADS} threads");
+    let named: Vec<String> = std::env::args().filter(|argument| PARTS.contains(&argument.as_str())).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     table::header();
-    lightgcn(&yelp2018.graph)?;
-    let flops = product_rate();
-    for input in [&food, &yelp2018] {
-        cnsdiff(input, flops)?;
+    if wanted("lightgcn") {
+        lightgcn(&yelp2018.graph)?;
     }
-    println!("  limit: the matrix products alone, by libtorch at {:.0} GFLOP/s", flops / 1e9);
-    sampling(&yelp2018.graph)?;
-    ranking()?;
+    if wanted("cnsdiff") {
+        let flops = product_rate();
+        for input in [&food, &yelp2018] {
+            cnsdiff(input, flops)?;
+        }
+        println!("  limit: the matrix products alone, by libtorch at {:.0} GFLOP/s", flops / 1e9);
+    }
+    if wanted("sampling") {
+        sampling(&yelp2018.graph)?;
+    }
+    if wanted("ranking") {
+        ranking(&food.graph, &test_set(&food.graph))?;
+    }
     Ok(())
 }
 
@@ -164,15 +181,6 @@ fn cnsdiff(input: &Input, flops: f64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Multiplications and additions per second of libtorch's product of two square matrices, on all threads.
-fn product_rate() -> f64 {
-    const SIDE: i64 = 2048;
-    tch::set_num_threads(THREADS as i32);
-    let [a, b] = [(); 2].map(|()| Tensor::rand([SIDE, SIDE], (Kind::Float, Device::Cpu)));
-    let seconds = best(7, || drop(a.matmul(&b)));
-    2.0 * (SIDE * SIDE * SIDE) as f64 / seconds
-}
-
 fn lightgcn(graph: &Graph) -> Result<(), Box<dyn Error>> {
     let (ours, processor) = epoch(graph, &Interactions::default(), json!("uniform"), json!("last"))?;
     tch::set_num_threads(THREADS as i32);
@@ -182,15 +190,12 @@ fn lightgcn(graph: &Graph) -> Result<(), Box<dyn Error>> {
     let bandwidth = copy_bandwidth((graph.n_users + graph.n_items) * DIM);
     let bytes = Bytes::new(graph)?;
     let limit = |bytes: f64| batches * bytes / bandwidth;
-    row("LightGCN epoch (s)", ours, Some((coo, "libtorch autograd, COO")), Some(limit(bytes.four + bytes.rest)));
-    row(
-        "  two of the products partial (s)",
-        ours,
-        Some((csr, "libtorch autograd, CSR")),
-        Some(limit(bytes.two + bytes.rest)),
-    );
     let rows_at = row_bandwidth(graph);
-    row("  reading rows as they lie (s)", ours, None, Some(batches * (bytes.two / rows_at + bytes.rest / bandwidth)));
+    let (coo, csr) = ((coo, "libtorch autograd, COO"), (csr, "libtorch autograd, CSR"));
+    row("LightGCN epoch (s)", ours, Some(coo), Some(limit(bytes.four + bytes.rest)));
+    row("  two of the products partial (s)", ours, Some(csr), Some(limit(bytes.two + bytes.rest)));
+    let as_they_lie = batches * (bytes.two / rows_at + bytes.rest / bandwidth);
+    row("  reading rows as they lie (s)", ours, None, Some(as_they_lie));
     println!("  {processor:.3} s of the processor per epoch, {:.2} ms per batch", ours / batches * 1e3);
     println!(
         "  limit: {:.0} MB of four whole products per batch (second line: {:.0} MB, two of them partial), {:.0} MB of \
@@ -205,150 +210,8 @@ fn lightgcn(graph: &Graph) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Bytes that a batch must move.
-struct Bytes {
-    /// Four whole sparse products.
-    four: f64,
-    /// Two whole ones, one that is wanted in the rows of a batch, one whose operand is zero elsewhere.
-    two: f64,
-    rest: f64,
-}
-
-impl Bytes {
-    fn new(graph: &Graph) -> Result<Self, Box<dyn Error>> {
-        let nodes = graph.n_users + graph.n_items;
-        let vector = (4 * DIM) as f64;
-        // An edge reads an id, a scale and a vector; a row reads its base and is written.
-        let product = |edges: usize, rows: usize| edges as f64 * (8.0 + vector) + rows as f64 * 2.0 * vector;
-        let whole = product(2 * graph.n_edges(), nodes);
-        let mut pairs: Vec<(u32, u32)> = pairs(graph).collect();
-        pairs.shuffle(&mut rng::stream(SEED, "bench", 0));
-        pairs.truncate(BATCH);
-        let users: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
-        let mut negatives = Vec::new();
-        Uniform::new(graph)?.draw(&users, SEED, 0, &mut negatives);
-        let distinct = |mut ids: Vec<u32>| {
-            ids.sort_unstable();
-            ids.dedup();
-            ids
-        };
-        let users = distinct(users);
-        let items = distinct(pairs.iter().map(|pair| pair.1).chain(negatives).collect());
-        let edges = users.iter().map(|&user| graph.items_of(user).len()).sum::<usize>()
-            + items.iter().map(|&item| graph.users_of(item).len()).sum::<usize>();
-        let partial = product(edges, users.len() + items.len());
-        // The gradient's first product reads all ids, the vectors of the batch, and writes all rows.
-        let sparse = edges as f64 * (4.0 + vector) + (2 * graph.n_edges()) as f64 * 4.0 + nodes as f64 * vector;
-        // Rows of the batch: read for the loss; gradients written, read, added to a row; table rows read for the penalty,
-        // read and added to the gradient. Adam reads four numbers per parameter and writes three.
-        let rest = (3 * BATCH) as f64 * vector * 9.0 + nodes as f64 * vector * 7.0;
-        Ok(Self { four: 4.0 * whole, two: 2.0 * whole + partial + sparse, rest })
-    }
-}
-
 fn pairs(graph: &Graph) -> impl Iterator<Item = (u32, u32)> {
     (0..graph.n_users as u32).flat_map(|user| graph.items_of(user).iter().map(move |&item| (user, item)))
-}
-
-/// Bytes read and written per second by all threads when tables of `length` numbers are copied.
-fn copy_bandwidth(length: usize) -> f64 {
-    let (from, mut to) = (vec![1.0f32; length], vec![0.0f32; length]);
-    let seconds = best(50, || {
-        let share = length.div_ceil(THREADS);
-        to.par_chunks_mut(share).zip(from.par_chunks(share)).for_each(|(to, from)| to.copy_from_slice(from));
-    });
-    (8 * length) as f64 / seconds
-}
-
-/// Bytes read per second by all threads when the rows of a table are taken in the order of the graph's neighbours.
-fn row_bandwidth(graph: &Graph) -> f64 {
-    let table = vec![1.0f32; (graph.n_users + graph.n_items) * DIM];
-    let (users, items) = table.split_at(graph.n_users * DIM);
-    let read = |neighbours: &[u32], table: &[f32]| {
-        neighbours.par_chunks(4096).for_each(|neighbours| {
-            let mut row = [0.0f32; DIM];
-            for &neighbour in neighbours {
-                row.copy_from_slice(&table[neighbour as usize * DIM..][..DIM]);
-                black_box(&row);
-            }
-        });
-    };
-    let seconds = best(50, || {
-        rayon::join(|| read(&graph.user_items, items), || read(&graph.item_users, users));
-    });
-    (2 * graph.n_edges() * 4 * DIM) as f64 / seconds
-}
-
-/// Seconds of a batch when libtorch derives everything: propagation over a sparse tensor, BPR, Adam. Negatives are drawn
-/// beforehand.
-fn autograd(graph: &Graph, csr: bool) -> Result<f64, Box<dyn Error>> {
-    let nodes = (graph.n_users + graph.n_items) as i64;
-    let (users, items) = graph.inv_sqrt_degrees();
-    let mut entries: Vec<(i64, i64, f32)> = pairs(graph)
-        .flat_map(|(user, item)| {
-            let weight = users[user as usize] * items[item as usize];
-            let (user, item) = (i64::from(user), graph.n_users as i64 + i64::from(item));
-            [(user, item, weight), (item, user, weight)]
-        })
-        .collect();
-    entries.sort_unstable_by_key(|entry| (entry.0, entry.1));
-    let rows = Tensor::from_slice(&entries.iter().map(|entry| entry.0).collect::<Vec<_>>());
-    let columns = Tensor::from_slice(&entries.iter().map(|entry| entry.1).collect::<Vec<_>>());
-    let weights = Tensor::from_slice(&entries.iter().map(|entry| entry.2).collect::<Vec<_>>());
-    let options = (Kind::Float, Device::Cpu);
-    let adjacency = if csr {
-        let ends = Tensor::cat(
-            &[
-                Tensor::zeros([1], (Kind::Int64, Device::Cpu)),
-                rows.bincount::<Tensor>(None, nodes).cumsum(0, Kind::Int64),
-            ],
-            0,
-        );
-        Tensor::sparse_csr_tensor_crow_col_value_size(&ends, &columns, &weights, [nodes, nodes].as_slice(), options)
-    } else {
-        Tensor::sparse_coo_tensor_indices_size(
-            &Tensor::stack(&[rows, columns], 0),
-            &weights,
-            [nodes, nodes],
-            options,
-            true,
-        )
-    };
-
-    let store = nn::VarStore::new(Device::Cpu);
-    let values = xavier_tables(SEED, graph.n_users, graph.n_items, DIM);
-    let tables = store.root().var_copy("tables", &Tensor::from_slice(&values).view([nodes, DIM as i64]));
-    let mut adam = nn::Adam::default().build(&store, 1e-3)?;
-    let uniform = Uniform::new(graph)?;
-    let mut order: Vec<(u32, u32)> = pairs(graph).collect();
-    order.shuffle(&mut rng::stream(SEED, "bench", 0));
-    let mut seconds = f64::INFINITY;
-    for (step, batch) in order.chunks_exact(BATCH).take(PEER_BATCHES).enumerate() {
-        let users: Vec<u32> = batch.iter().map(|pair| pair.0).collect();
-        let mut negatives = Vec::new();
-        uniform.draw(&users, SEED, step as u64, &mut negatives);
-        let index = |ids: &mut dyn Iterator<Item = u32>, first: usize| {
-            Tensor::from_slice(&ids.map(|id| first as i64 + i64::from(id)).collect::<Vec<_>>())
-        };
-        let user = index(&mut users.iter().copied(), 0);
-        let positive = index(&mut batch.iter().map(|pair| pair.1), graph.n_users);
-        let negative = index(&mut negatives.into_iter(), graph.n_users);
-        let clock = Instant::now();
-        let (mut power, mut sum) = (tables.shallow_clone(), tables.shallow_clone());
-        for _ in 0..LAYERS {
-            power = adjacency.matmul(&power);
-            sum = &sum + &power;
-        }
-        let encoded = sum / (LAYERS + 1) as f64;
-        let [u, i, j] = [&user, &positive, &negative].map(|index| encoded.index_select(0, index));
-        let loss =
-            -(u * (i - j)).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float).log_sigmoid().mean(Kind::Float);
-        let norms = [&user, &positive, &negative].map(|index| tables.index_select(0, index).norm() / BATCH as f64);
-        let penalty = norms.into_iter().sum::<Tensor>() * (1e-4 / BATCH as f64);
-        adam.backward_step(&(loss + penalty));
-        seconds = seconds.min(clock.elapsed().as_secs_f64());
-    }
-    Ok(seconds)
 }
 
 /// Millions of negatives per second. The limit draws items without looking at what users have.
@@ -369,38 +232,5 @@ fn sampling(graph: &Graph) -> Result<(), Box<dyn Error>> {
     let nanoseconds = |seconds: f64| seconds / users.len() as f64 * 1e9;
     row("uniform negative (ns)", nanoseconds(ours), None, Some(nanoseconds(limit)));
     println!("  {:.0} million negatives per second; limit: random items alone", users.len() as f64 / ours / 1e6);
-    Ok(())
-}
-
-/// Best items of all users of a data set of Food's size, whose users have ten items each.
-fn ranking() -> Result<(), Box<dyn Error>> {
-    let (users, items) = (FOOD.0 as usize, FOOD.1 as usize);
-    let mut rng = rng::stream(SEED, "bench", 1);
-    let owned = Interactions {
-        user: (0..users as u32).flat_map(|user| [user; 10]).collect(),
-        item: (0..users * 10).map(|_| rng.random_range(0..items as u32)).collect(),
-        ..Interactions::default()
-    };
-    let graph = Graph::with_size(users, items, &owned);
-    let encoded = xavier_tables(SEED, users, items, DIM);
-    let everyone: Vec<u32> = (0..users as u32).collect();
-    tch::set_num_threads(1);
-    recommend(&encoded, users, DIM, &everyone, &[&graph], TOP, Device::Cpu)?;
-    let ours = best(5, || {
-        // The same call has just succeeded.
-        let _ = recommend(&encoded, users, DIM, &everyone, &[&graph], TOP, Device::Cpu);
-    });
-    tch::set_num_threads(THREADS as i32);
-    let matrix = |rows: &[f32]| Tensor::from_slice(rows).view([-1, DIM as i64]);
-    let (left, right) = (matrix(&encoded[..users * DIM]), matrix(&encoded[users * DIM..]));
-    let product = best(5, || drop(left.matmul(&right.tr())));
-    let peer = best(5, || drop(left.matmul(&right.tr()).topk(TOP as i64, -1, true, true)));
-    row(
-        "ranking, top 20 of 7,732 x 6,293 (s)",
-        ours,
-        Some((peer, "libtorch product and top-k, no masks")),
-        Some(product),
-    );
-    println!("  limit: the product alone by libtorch, {:.0} GFLOP/s", 2e-9 * (users * items * DIM) as f64 / product);
     Ok(())
 }
