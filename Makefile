@@ -19,8 +19,8 @@ lint: libtorch
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
-# The engine, data at size beside polars, and training beside libtorch; CNSDIFF_BENCH_ROWS=100000000 takes minutes and
-# 10 GB of disk.
+# The engine, data at size beside polars, and training beside RecBole and libtorch; CNSDIFF_BENCH_ROWS=100000000 takes
+# minutes and 10 GB of disk.
 bench: build
 	$(if $(MIRROR),CNSDIFF_MIRROR=$(abspath $(MIRROR))) $(CARGO) bench --locked
 

@@ -6,6 +6,8 @@
 
 #[path = "shared/child.rs"]
 mod child;
+#[path = "shared/peers.rs"]
+mod peers;
 #[path = "shared/pipelines.rs"]
 mod pipelines;
 #[path = "shared/table.rs"]
@@ -19,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use child::{Measured, measured, works};
+use child::{Measured, measured};
 use cnsdiff_pipe::engine::{self, Options};
 use cnsdiff_pipe::store::Store;
 use cnsdiff_pipe::store::raw::RawFiles;
+use peers::works;
 use pipelines::{planned, written_out};
 use rand::Rng;
 use rayon::prelude::*;
@@ -284,7 +287,7 @@ fn digest(dir: &Path) -> Result<()> {
 
 fn b3sum() -> Option<PathBuf> {
     let installed = |program: &Path| works(Command::new(program).arg("--version").stderr(Stdio::null()));
-    let own = child::peers()?.join("bench-b3sum");
+    let own = peers::folder()?.join("bench-b3sum");
     let candidates = [PathBuf::from("b3sum"), own.join("bin/b3sum")];
     if let Some(found) = candidates.iter().find(|program| installed(program)) {
         return Some(found.clone());

@@ -6,14 +6,17 @@
 
 #[path = "shared/child.rs"]
 mod child;
+#[path = "shared/python.rs"]
+mod python;
 
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
-use child::{measured, works};
+use child::measured;
+use python::{pip_install, python};
 use rand::RngExt;
 
 const THREADS: &str = "2";
@@ -50,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words = std::env::args().chain(named.split([',', ' ']).map(str::to_owned));
     let sizes: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1_000_000, KUAIREC.0] } else { sizes };
-    let python = python_with_polars();
+    let python = python("bench-venv", "polars", |venv| pip_install(venv, &["polars==2.1.0"]));
     println!("{:>11} {:>9} {:>8} {:>8} {:>12} {:>9}  what", "rows", "CSV MB", "seconds", "ratio", "rows/s", "peak MiB");
     for rows in sizes {
         let dir = tempfile::tempdir()?;
@@ -102,19 +105,4 @@ fn generate(path: &Path, rows: u64) -> io::Result<()> {
         writeln!(out, "{user},{item},{}.{},{time}", rating / 2, rating % 2 * 5)?;
     }
     out.flush()
-}
-
-/// A Python that has polars, in a virtual environment of its own.
-fn python_with_polars() -> Option<PathBuf> {
-    let venv = child::peers()?.join("bench-venv");
-    let python = venv.join("bin/python");
-    let has_polars = || works(Command::new(&python).args(["-c", "import polars"]).stderr(Stdio::null()));
-    if !has_polars() {
-        let made = works(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            && works(Command::new(&python).args(["-m", "pip", "install", "--quiet", "polars==2.1.0"]));
-        if !made || !has_polars() {
-            return None;
-        }
-    }
-    Some(python)
 }

@@ -1,17 +1,22 @@
-//! What training costs: an epoch of LightGCN with uniform negatives on Yelp2018 beside autograd of
+//! What training costs: an epoch of LightGCN with uniform negatives on Yelp2018 beside RecBole and beside autograd of
 //! libtorch over sparse products in both its formats, an epoch of CNSDiff on Food and on Yelp2018, negative sampling, and
 //! ranking on Food; all on two threads, each beside what the machine could do.
 //!
 //! `cargo bench --bench train [-- PART...]`; parts are `lightgcn`, `cnsdiff`, `sampling` and `ranking`. The training pairs
 //! are read from `yelp2018/train.txt` and `food/train.txt` of the data mirror (`CNSDIFF_MIRROR`, or `../shared/data`);
-//! without it, pairs of the same size are generated.
+//! without it, pairs of the same size are generated. RecBole is installed into the user's cache folder by pip; without
+//! it, it is not measured.
 
 #[path = "train/autograd.rs"]
 mod autograd;
 #[path = "train/limits.rs"]
 mod limits;
+#[path = "shared/python.rs"]
+mod python;
 #[path = "train/ranking.rs"]
 mod ranking;
+#[path = "train/recbole.rs"]
+mod recbole;
 #[path = "shared/table.rs"]
 mod table;
 
@@ -31,6 +36,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use ranking::{ranking, test_set};
 use rayon::prelude::*;
+use recbole::RecBole;
 use serde_json::{Value, json};
 use table::row;
 use tch::Device;
@@ -58,9 +64,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("dimension {DIM}, batch {BATCH}, {LAYERS} layers, {THREADS} threads");
     let named: Vec<String> = std::env::args().filter(|argument| PARTS.contains(&argument.as_str())).collect();
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    let recbole = if wanted("lightgcn") || wanted("ranking") { RecBole::find() } else { None };
+    let peer = |graph: &Graph| recbole.as_ref().map(|recbole| recbole.measure(graph, &test_set(graph))).transpose();
     table::header();
     if wanted("lightgcn") {
-        lightgcn(&yelp2018.graph)?;
+        lightgcn(&yelp2018.graph, peer(&yelp2018.graph)?.map(|peer| peer.epoch))?;
     }
     if wanted("cnsdiff") {
         let flops = product_rate();
@@ -73,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         sampling(&yelp2018.graph)?;
     }
     if wanted("ranking") {
-        ranking(&food.graph, &test_set(&food.graph))?;
+        ranking(&food.graph, &test_set(&food.graph), peer(&food.graph)?.map(|peer| peer.ranking))?;
     }
     Ok(())
 }
@@ -181,7 +189,8 @@ fn cnsdiff(input: &Input, flops: f64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn lightgcn(graph: &Graph) -> Result<(), Box<dyn Error>> {
+/// `recbole` are the seconds of RecBole for the same.
+fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
     let (ours, processor) = epoch(graph, &Interactions::default(), json!("uniform"), json!("last"))?;
     tch::set_num_threads(THREADS as i32);
     let batches = graph.n_edges().div_ceil(BATCH) as f64;
@@ -191,11 +200,12 @@ fn lightgcn(graph: &Graph) -> Result<(), Box<dyn Error>> {
     let bytes = Bytes::new(graph)?;
     let limit = |bytes: f64| batches * bytes / bandwidth;
     let rows_at = row_bandwidth(graph);
+    let recbole = recbole.map(|seconds| (seconds, "RecBole"));
     let (coo, csr) = ((coo, "libtorch autograd, COO"), (csr, "libtorch autograd, CSR"));
-    row("LightGCN epoch (s)", ours, Some(coo), Some(limit(bytes.four + bytes.rest)));
-    row("  two of the products partial (s)", ours, Some(csr), Some(limit(bytes.two + bytes.rest)));
+    row("LightGCN epoch (s)", ours, recbole, Some(limit(bytes.four + bytes.rest)));
+    row("  two of the products partial (s)", ours, Some(coo), Some(limit(bytes.two + bytes.rest)));
     let as_they_lie = batches * (bytes.two / rows_at + bytes.rest / bandwidth);
-    row("  reading rows as they lie (s)", ours, None, Some(as_they_lie));
+    row("  reading rows as they lie (s)", ours, Some(csr), Some(as_they_lie));
     println!("  {processor:.3} s of the processor per epoch, {:.2} ms per batch", ours / batches * 1e3);
     println!(
         "  limit: {:.0} MB of four whole products per batch (second line: {:.0} MB, two of them partial), {:.0} MB of \

@@ -1,11 +1,10 @@
-//! Commands that are measured, and where those of peers are installed.
+//! Commands that are measured.
 
 #[path = "memory.rs"]
 mod memory;
 
 use std::error::Error;
 use std::io::Read;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,16 +45,4 @@ fn peak_mib(id: u32) -> f64 {
         thread::sleep(PERIOD);
     }
     peak
-}
-
-/// Whether a command can be run and ends well; only its errors are shown.
-pub fn works(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-/// The folder of the user's cache that peers are installed in.
-pub fn peers() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    Some(cache.join("cnsdiff-pipe"))
 }

@@ -1,4 +1,4 @@
-//! A ranking of all items for all users, with and without its metrics, beside libtorch.
+//! A ranking of all items for all users, with and without its metrics, beside libtorch and RecBole.
 
 use std::error::Error;
 
@@ -26,7 +26,8 @@ pub fn test_set(graph: &Graph) -> Vec<(u32, u32)> {
     users.map(|user| (user, rng.random_range(0..graph.n_items as u32))).collect()
 }
 
-pub fn ranking(graph: &Graph, test: &[(u32, u32)]) -> Result<(), Box<dyn Error>> {
+/// `recbole` are the seconds of RecBole for the same.
+pub fn ranking(graph: &Graph, test: &[(u32, u32)], recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
     let (users, items) = (graph.n_users, graph.n_items);
     let encoded = xavier_tables(SEED, users, items, DIM);
     let everyone: Vec<u32> = (0..users as u32).collect();
@@ -57,7 +58,8 @@ pub fn ranking(graph: &Graph, test: &[(u32, u32)]) -> Result<(), Box<dyn Error>>
     let peer = best(5, || drop(left.matmul(&right.tr()).topk(TOP as i64, -1, true, true)));
     let what = format!("ranking, top {TOP} of {users} x {items} (s)");
     row(&what, ranked, Some((peer, "libtorch product and top-k, no masks")), Some(product));
-    row(&format!("  with {} measures at {CUTOFFS:?} (s)", MEASURES.len()), evaluated, None, Some(product));
+    let recbole = recbole.map(|seconds| (seconds, "RecBole, the six of the measures that it has"));
+    row(&format!("  with {} measures at {CUTOFFS:?} (s)", MEASURES.len()), evaluated, recbole, Some(product));
     println!("  limit: the product alone by libtorch, {:.0} GFLOP/s", 2e-9 * (users * items * DIM) as f64 / product);
     Ok(())
 }
