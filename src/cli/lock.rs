@@ -15,6 +15,7 @@ use crate::store::{Entry, OutputEntry, Store, columns};
 
 use super::exit::Stop;
 
+const TITLE: &str = "# cnsdiff-pipe lock ";
 const HEADER: &str = "# cnsdiff-pipe lock 2: results of every stage; `cnsdiff-pipe run --locked` compares with it";
 
 /// What the stages of a pipeline gave.
@@ -49,6 +50,10 @@ impl Lock {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Stop::wrong(format!("cannot read `{}`: {error}", path.display()))),
         };
+        if text.starts_with(TITLE) && text.lines().next() != Some(HEADER) {
+            let wrong = format!("`{}` was written by another version of cnsdiff-pipe", path.display());
+            return Err(Stop::wrong(wrong).help("remove it and run the pipeline to write a new one"));
+        }
         Self::parse(&text).map(Some).map_err(|line| {
             Stop::wrong(format!("`{}` is no lock file: line {line} cannot be read", path.display()))
                 .help("take it back from git, or remove it and run the pipeline to write a new one")

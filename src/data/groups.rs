@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::tabulate::tabulate;
+
 /// There are more rows than four bytes can number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{rows} interactions are more than can be grouped (2^32 - 1): take a part of the data first")]
@@ -43,23 +45,15 @@ impl<T: Copy + Default + Send + Sync> Groups<T> {
             return Err(TooManyRows { rows: ids.len() });
         }
         let n = ids.par_iter().max().map_or(0, |&max| max as usize + 1);
-        // Stretches of rows are counted side by side; their counts take no more memory than the rows.
-        let most = (ids.len() / n.max(1)).clamp(1, rayon::current_num_threads());
-        let length = ids.len().div_ceil(most).max(1);
-        let stretches = (0..ids.len()).into_par_iter().step_by(length).zip(ids.par_chunks(length));
-        let counts = stretches.map(|stretch| {
-            let mut counts = vec![0u32; n];
-            kept(stretch, &keep).for_each(|(_, id)| counts[id as usize] += 1);
-            counts
-        });
-        let counts: Vec<Vec<u32>> = counts.collect();
+        let count = |rows: Range<usize>, counts: &mut [u32]| {
+            kept((rows.start, &ids[rows]), &keep).for_each(|(_, id)| counts[id as usize] += 1);
+        };
         let (mut start, mut end) = (Vec::with_capacity(n + 1), 0);
-        for id in 0..n {
+        for count in tabulate(ids.len(), n, 0, count, |a, b| a + b) {
             start.push(end);
-            end += counts.iter().map(|counts| counts[id]).sum::<u32>();
+            end += count;
         }
         start.push(end);
-        drop(counts);
         let rows = arranged(ids, &start, keep, value);
         Ok(Self { start, rows })
     }

@@ -55,6 +55,14 @@ impl Interactions {
         taken
     }
 
+    /// Makes room for so many rows more.
+    pub fn reserve(&mut self, rows: usize) {
+        self.user.reserve(rows);
+        self.item.reserve(rows);
+        self.time.iter_mut().for_each(|time| time.reserve(rows));
+        self.weight.iter_mut().for_each(|weight| weight.reserve(rows));
+    }
+
     /// Adds the rows of `other` at `rows`, in that order. Both have the same columns.
     pub fn add(&mut self, other: &Self, rows: &[usize]) {
         self.user.extend(rows.iter().map(|&row| other.user[row]));

@@ -12,6 +12,7 @@ pub mod parts;
 pub mod popularity;
 pub mod steps;
 pub mod synthetic;
+pub mod tabulate;
 pub mod time;
 
 pub use format::Format;

@@ -1,6 +1,8 @@
 //! What a split contains, measured: what leaks between its parts, what they lack, and how far their popularity lies from
 //! that of train. A pure function of a log and its split.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::split::each_where;
 use super::{Log, Role, Split};
 use crate::data::popularity;
+use crate::data::tabulate::tabulate;
 
 /// The share of items that counts as the most popular ones.
 const TOP: f64 = 0.2;
@@ -196,27 +199,16 @@ impl Audit {
 
 /// The time of the last training row of each user; the earliest there is where they have none.
 fn last_of_user(user: &[u32], time: &[i64], split: &Split) -> Vec<i64> {
-    let n_users = split.users.new_id.len();
-    // Side by side, as far as that takes no more memory than the rows.
-    let most = (user.len() / n_users.max(1)).clamp(1, rayon::current_num_threads());
-    let length = user.len().div_ceil(most).max(1);
     let training = |row: usize| split.roles[row] == Role::Train;
-    let stretches = (0..user.len()).into_par_iter().step_by(length).map(|first| {
-        let mut last = vec![i64::MIN; n_users];
-        let rows = first..user.len().min(first + length);
+    let look = |rows: Range<usize>, last: &mut [i64]| {
         each_where(rows, training, |rows| {
             for &row in rows {
                 let last = &mut last[user[row] as usize];
                 *last = time[row].max(*last);
             }
         });
-        last
-    });
-    let later = |mut last: Vec<i64>, other: Vec<i64>| {
-        last.iter_mut().zip(other).for_each(|(own, other)| *own = other.max(*own));
-        last
     };
-    stretches.reduce_with(later).unwrap_or_default()
+    tabulate(user.len(), split.users.new_id.len(), i64::MIN, look, i64::max)
 }
 
 /// Rows that lie before what was learned from.

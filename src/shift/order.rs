@@ -148,8 +148,8 @@ impl<'a> ByTime<'a> {
     }
 
     /// Does something with each stretch of rows, side by side.
-    fn stretches<T: Send>(&self, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        (0..rayon::current_num_threads()).into_par_iter().map(|stretch| work(stretch)).collect()
+    fn stretches<T: Send>(&self, work: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+        (0..rayon::current_num_threads()).into_par_iter().map(work).collect()
     }
 
     /// The training rows of a stretch, and their keys.

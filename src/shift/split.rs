@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::audit::EXAMPLES;
 use super::{Assigned, Domain, Log, Role, ShiftError, size};
 use crate::data::Interactions;
+use crate::data::tabulate::tabulate;
 
 /// A finished split of a log. Its ids are dense by first appearance in train; each of them occurs there.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +99,7 @@ impl Split {
     /// The rows of the log in `range` that have `role`, with the ids of the split. Long parts are taken piece by piece.
     pub fn part(&self, log: &Interactions, role: Role, range: Range<usize>) -> Interactions {
         let mut part = log.take(&[]);
+        part.reserve(self.roles[range.clone()].iter().filter(|&&own| own == role).count());
         each_where(range, |row| self.roles[row] == role, |rows| part.add(log, rows));
         part.user.iter_mut().for_each(|user| *user = self.users.new_id[*user as usize]);
         part.item.iter_mut().for_each(|item| *item = self.items.new_id[*item as usize]);
@@ -170,20 +172,11 @@ struct Marks(Vec<u8>);
 
 impl Marks {
     fn new(ids: &[u32], roles: &[Role]) -> Self {
-        let n = size(ids);
-        // Side by side, as far as that takes no more memory than the rows.
-        let most = (ids.len() / n.max(1)).clamp(1, rayon::current_num_threads());
-        let length = ids.len().div_ceil(most).max(1);
-        let stretches = ids.par_chunks(length).zip(roles.par_chunks(length)).map(|(ids, roles)| {
-            let mut marks = vec![0; n];
-            ids.iter().zip(roles).for_each(|(&id, role)| marks[id as usize] |= role.bit());
-            marks
-        });
-        let either = |mut marks: Vec<u8>, other: Vec<u8>| {
-            marks.iter_mut().zip(other).for_each(|(own, other)| *own |= other);
-            marks
+        let mark = |rows: Range<usize>, marks: &mut [u8]| {
+            let rows = ids[rows.clone()].iter().zip(&roles[rows]);
+            rows.for_each(|(&id, role)| marks[id as usize] |= role.bit());
         };
-        Self(stretches.reduce_with(either).unwrap_or_default())
+        Self(tabulate(ids.len(), size(ids), 0, mark, |a, b| a | b))
     }
 
     fn has(&self, id: usize, role: Role) -> bool {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS};
+use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS, release};
 use crate::data::format::{Format, Malformed};
 use crate::data::ids::keys_to_batch;
 use crate::data::open::member_mistake;
@@ -220,7 +220,9 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     counts.push(("items".to_owned(), kept.items.len() as i64));
 
     let metadata = super::made_by::<Ingest>();
-    parquet::write(&context.output("interactions"), &parts.into_batch("part")?, &metadata)?;
+    let interactions = parts.into_batch("part")?;
+    parquet::write(&context.output("interactions"), &interactions, &metadata)?;
+    release(interactions);
     for (name, keys, kept) in [("users", &users, &kept.users), ("items", &items, &kept.items)] {
         let keys = keys_to_batch(kept.iter().map(|&id| keys.key(id)))?;
         parquet::write(&context.output(name), &keys, &metadata)?;

@@ -1,12 +1,14 @@
 //! Stage kind `split`: interactions divided into train, validation and tests by a scenario.
 
+use std::ops::Range;
+
 use arrow::array::{Array, StringArray};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::audit;
-use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS, pieces, read_parts, write_batches};
+use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS, pieces, read_parts, release, write_batches};
 use crate::data::ids::{keys_from_batch, keys_to_batch};
 use crate::data::parts::counts_to_batch;
 use crate::data::{Interactions, Parts};
@@ -99,21 +101,21 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         parquet::write(&context.output(port), &keys_to_batch(keys)?, &metadata)?;
     }
     parquet::write(&context.output("summary"), &counts_to_batch(&split.counts)?, &metadata)?;
-    let n = log.rows.len();
+    let pieces = pieces(log.rows.len());
     for (name, role) in [("train", Role::Train), ("valid", Role::Valid)] {
-        let batches = pieces(n).map(|piece| split.part(log.rows, role, piece).into_batch());
-        write_batches(&context.output(name), &Interactions::schema(), &metadata, batches)?;
+        let batch = |piece: &Range<usize>| split.part(log.rows, role, piece.clone()).into_batch();
+        write_batches(&context.output(name), &Interactions::schema(), &metadata, &pieces, batch)?;
     }
-    let test = |(test, role)| {
-        let split = &split;
-        pieces(n).map(move |piece| {
-            let rows = split.part(log.rows, role, piece);
-            let names = ["iid", "ood"].map(str::to_owned).to_vec();
-            Parts { part: vec![test; rows.len()], rows, names }.into_batch("set")
-        })
+    let tests = [(0, Role::Iid), (1, Role::Ood)];
+    let pieces: Vec<_> = tests.iter().flat_map(|test| pieces.iter().map(move |piece| (test, piece))).collect();
+    let batch = |&(&(test, role), piece): &(&(u32, Role), &Range<usize>)| {
+        let rows = split.part(log.rows, role, piece.clone());
+        let names = ["iid", "ood"].map(str::to_owned).to_vec();
+        Parts { part: vec![test; rows.len()], rows, names }.into_batch("set")
     };
-    let batches = [(0, Role::Iid), (1, Role::Ood)].into_iter().flat_map(test);
-    write_batches(&context.output("test"), &Parts::schema("set"), &metadata, batches)
+    write_batches(&context.output("test"), &Parts::schema("set"), &metadata, &pieces, batch)?;
+    release(chosen);
+    Ok(())
 }
 
 /// The keys at `ids`, in that order.

@@ -4,10 +4,12 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
+use rayon::prelude::*;
 
 use crate::data::Parts;
 use crate::engine::stage::StageError;
@@ -50,26 +52,35 @@ pub fn read_parts(path: &Path, column: &str) -> Result<Parts, StageError> {
 }
 
 /// Cuts rows into pieces of the size of a row group.
-pub fn pieces(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..rows).step_by(ROW_GROUP).map(move |start| start..rows.min(start + ROW_GROUP))
+pub fn pieces(rows: usize) -> Vec<Range<usize>> {
+    (0..rows).step_by(ROW_GROUP).map(|start| start..rows.min(start + ROW_GROUP)).collect()
 }
 
-/// Writes a table that is made batch by batch: the next one while the last is written.
-pub fn write_batches(
+/// Writes a table that is made batch by batch, one of each place: as many side by side as there are threads, while those
+/// before are written.
+pub fn write_batches<P: Sync>(
     path: &Path,
     schema: &Schema,
     metadata: &[(&str, String)],
-    mut batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send,
+    places: &[P],
+    make: impl Fn(&P) -> Result<RecordBatch, ArrowError> + Sync,
 ) -> Result<(), StageError> {
     let mut writer = Writer::create(path, schema, metadata)?;
-    let mut next = batches.next();
-    while let Some(batch) = next {
-        let batch = batch?;
-        let (written, made) = rayon::join(|| writer.write(&batch), || batches.next());
+    let mut batches = Vec::new();
+    for places in places.chunks(rayon::current_num_threads()).chain([&[][..]]) {
+        let make = || places.par_iter().map(&make).collect::<Result<_, _>>();
+        let (written, next) = rayon::join(|| writer.write_all(&batches), make);
         written?;
-        next = made;
+        batches = next?;
     }
     Ok(writer.close()?)
+}
+
+/// Gives the memory of a long table back while its caller goes on: for gigabytes, the system takes as long as for hashing
+/// the file.
+pub fn release(table: impl Send + 'static) {
+    // Without a thread to be had, the table is dropped here.
+    drop(thread::Builder::new().spawn(move || drop(table)));
 }
 
 /// Columns of rendered files.

@@ -43,14 +43,14 @@ pub const ROW_GROUP: usize = 1 << 20;
 /// Rows that are decoded at a time: they stay in a cache until they are handed on.
 const BATCH: usize = 1 << 16;
 
-/// Writes a file batch by batch. The columns of a row group are encoded side by side, while the row group before is
-/// written.
+/// Writes a file batch by batch. The columns of as many row groups as there are threads are encoded side by side, while
+/// the row groups before are written.
 pub struct Writer {
     path: PathBuf,
     columns: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     groups: usize,
-    /// The last row group, by column.
+    /// The last row groups, column by column.
     encoded: Vec<Encoded>,
     out: Out,
 }
@@ -58,7 +58,7 @@ pub struct Writer {
 /// A column of a row group.
 enum Encoded {
     /// One chunk per leaf: nested columns have several. With what the column repeats, if that is one value.
-    Anew(Vec<ArrowColumnChunk>, Option<Repeat>),
+    Anew(Vec<ArrowColumnChunk>, Option<Box<Repeat>>),
     Again(Arc<Repeat>),
 }
 
@@ -104,20 +104,29 @@ impl Writer {
 
     /// Appends rows; every [`ROW_GROUP`] of them become a row group, and so do those that are left over.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        for start in (0..batch.num_rows()).step_by(ROW_GROUP) {
-            let rows = batch.slice(start, ROW_GROUP.min(batch.num_rows() - start));
-            self.write_group(&rows).map_err(failure("write", &self.path))?;
-        }
-        Ok(())
+        self.write_all(std::slice::from_ref(batch))
     }
 
-    fn write_group(&mut self, rows: &RecordBatch) -> Result<(), parquet::errors::ParquetError> {
-        let mut writers = self.columns.create_column_writers(self.groups)?.into_iter();
-        self.groups += 1;
-        let mut columns = Vec::with_capacity(rows.num_columns());
-        for ((field, column), repeat) in self.schema.fields().iter().zip(rows.columns()).zip(&self.out.repeats) {
-            let leaves = compute_leaves(field, &column.slice(0, 0))?.len();
-            columns.push((field, column, repeat.clone(), writers.by_ref().take(leaves).collect::<Vec<_>>()));
+    /// As [`Self::write`], batch by batch.
+    pub fn write_all(&mut self, batches: &[RecordBatch]) -> Result<(), ParquetError> {
+        let groups = |batch: &RecordBatch| {
+            let (batch, rows) = (batch.clone(), batch.num_rows());
+            (0..rows).step_by(ROW_GROUP).map(move |start| batch.slice(start, ROW_GROUP.min(rows - start)))
+        };
+        let groups: Vec<RecordBatch> = batches.iter().flat_map(groups).collect();
+        let mut groups = groups.chunks(rayon::current_num_threads());
+        groups.try_for_each(|groups| self.write_groups(groups)).map_err(failure("write", &self.path))
+    }
+
+    fn write_groups(&mut self, groups: &[RecordBatch]) -> Result<(), parquet::errors::ParquetError> {
+        let mut columns = Vec::new();
+        for rows in groups {
+            let mut writers = self.columns.create_column_writers(self.groups)?.into_iter();
+            self.groups += 1;
+            for ((field, column), repeat) in self.schema.fields().iter().zip(rows.columns()).zip(&self.out.repeats) {
+                let leaves = compute_leaves(field, &column.slice(0, 0))?.len();
+                columns.push((field, column, repeat.clone(), writers.by_ref().take(leaves).collect::<Vec<_>>()));
+            }
         }
         let before = std::mem::take(&mut self.encoded);
         let encode = || {
@@ -141,13 +150,18 @@ impl Writer {
 }
 
 impl Out {
-    /// Writes a row group; nothing if it has no columns.
+    /// Writes row groups, column by column.
     fn append(&mut self, columns: Vec<Encoded>) -> Result<(), parquet::errors::ParquetError> {
-        if columns.is_empty() {
-            return Ok(());
+        let mut columns = columns.into_iter();
+        while !columns.as_slice().is_empty() {
+            self.append_group(columns.by_ref().take(self.repeats.len()))?;
         }
+        Ok(self.write_back.send(self.file.inner(), self.file.bytes_written() as u64)?)
+    }
+
+    fn append_group(&mut self, columns: impl Iterator<Item = Encoded>) -> Result<(), parquet::errors::ParquetError> {
         let (mut group, mut leaf, mut found) = (self.file.next_row_group()?, 0, Vec::new());
-        for (index, encoded) in columns.into_iter().enumerate() {
+        for (index, encoded) in columns.enumerate() {
             match encoded {
                 Encoded::Again(repeat) => {
                     repeat.append(&self.path, &mut group)?;
@@ -165,7 +179,7 @@ impl Out {
             self.repeats[index] = Some(Arc::new(repeat.written(group.column(leaf))?));
             self.file.flush()?;
         }
-        Ok(self.write_back.send(self.file.inner(), self.file.bytes_written() as u64)?)
+        Ok(())
     }
 
     fn close(mut self) -> Result<(), parquet::errors::ParquetError> {
@@ -185,7 +199,7 @@ fn encode(
     }
     let chunks: Vec<_> = writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>()?;
     let repeat = match chunks.as_slice() {
-        [chunk] => Repeat::new(column, chunk),
+        [chunk] => Repeat::new(column, chunk).map(Box::new),
         _ => None,
     };
     Ok(Encoded::Anew(chunks, repeat))

@@ -3,6 +3,8 @@
 //! which read the rows in their order and need little memory. What is left then is peeled in linear time: who has too few
 //! leaves, and takes one from each neighbour, who may then have to leave, too.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Lack, Parts, Rule, bound};
 use crate::data::Interactions;
 use crate::data::groups::Groups;
+use crate::data::tabulate::tabulate;
 
 /// How many rows a user and an item need. Rows are counted, over the parts together: repeated pairs count as often
 /// as they occur, unless `dedup` stands before.
@@ -98,9 +101,11 @@ impl KCore {
 
 /// How many rows of each id count and are left.
 fn degrees(ids: &[u32], alive: &[bool]) -> Vec<u32> {
-    let mut degrees = vec![0; bound(ids)];
-    ids.iter().zip(alive).for_each(|(&id, &alive)| degrees[id as usize] += u32::from(alive));
-    degrees
+    let count = |rows: Range<usize>, degrees: &mut [u32]| {
+        let rows = ids[rows.clone()].iter().zip(&alive[rows]);
+        rows.for_each(|(&id, &alive)| degrees[id as usize] += u32::from(alive));
+    };
+    tabulate(ids.len(), bound(ids), 0, count, |a, b| a + b)
 }
 
 /// The users, or the items.
