@@ -163,7 +163,7 @@ impl<'a> ByTime<'a> {
     }
 }
 
-/// Which of these, one after the other, holds the `rest`-th, and the how-manieth it is there.
+/// Which of these, one after the other, holds the `rest`-th; `rest` is then its number within that one.
 fn holder(counts: &[usize], rest: &mut usize) -> Option<usize> {
     counts.iter().position(|&count| {
         let found = *rest <= count;
