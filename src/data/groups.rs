@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::tabulate::tabulate;
+use super::tabulate::{bound, tabulate};
 
 /// There are more rows than four bytes can number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ impl<T: Copy + Default + Send + Sync> Groups<T> {
         if u32::try_from(ids.len()).is_err() {
             return Err(TooManyRows { rows: ids.len() });
         }
-        let n = ids.par_iter().max().map_or(0, |&max| max as usize + 1);
+        let n = bound(ids);
         let count = |rows: Range<usize>, counts: &mut [u32]| {
             kept((rows.start, &ids[rows]), &keep).for_each(|(_, id)| counts[id as usize] += 1);
         };

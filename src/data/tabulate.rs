@@ -4,6 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+/// How many entries a table of these ids has: one more than the largest id.
+pub fn bound(ids: &[u32]) -> usize {
+    ids.par_iter().max().map_or(0, |&id| id as usize + 1)
+}
+
 /// A table of `n` entries. Stretches of the rows `0..rows` are entered side by side by `fill`, each into a table of its
 /// own that begins as `empty`, as far as these take no more memory than the rows; `merge` joins what stands in the same
 /// place of two of them, in any order.

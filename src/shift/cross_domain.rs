@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
-use super::{Assigned, Domain, Log, Role, Rule, ShiftError, size};
+use super::{Assigned, Domain, Log, Role, Rule, ShiftError};
+use crate::data::tabulate::bound;
 
 /// `target` and `source` are parts; with `mixed`, one of them is enough.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +55,7 @@ impl CrossDomain {
             (None, Some(_)) => Some(Domain::Target),
             _ => None,
         };
-        let mut domains = vec![None; size(&log.rows.item)];
+        let mut domains = vec![None; bound(&log.rows.item)];
         for (&item, &part) in log.rows.item.iter().zip(log.part) {
             let (known, told) = (&mut domains[item as usize], of_part[part as usize]);
             if told.is_some() && known.is_some() && *known != told {

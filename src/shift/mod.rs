@@ -19,12 +19,12 @@ mod tail;
 mod temporal;
 mod temporal_per_user;
 
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Interactions;
 use crate::data::groups::{Groups, TooManyRows};
+use crate::data::tabulate::bound;
 use split::Pairs;
 
 pub use audit::{Audit, Breach, Check, Measure};
@@ -264,7 +264,7 @@ impl<'a> Log<'a> {
 
     /// Of the rows of each user-item pair that count, all but the first.
     fn repeats(&self, counts: impl Fn(u32) -> bool + Sync) -> Vec<Vec<u32>> {
-        let n_items = size(&self.rows.item);
+        let n_items = bound(&self.rows.item);
         self.by_user.in_parallel(|users| {
             let mut pairs = Pairs::new(n_items);
             let mut repeats = Vec::new();
@@ -291,11 +291,6 @@ impl<'a> Log<'a> {
         let no_part = || ShiftError::NoPart { part: part.to_owned(), names: self.names.to_vec() };
         index.map(|index| index as u32).ok_or_else(no_part)
     }
-}
-
-/// Number of ids `0..=max`.
-fn size(ids: &[u32]) -> usize {
-    ids.par_iter().max().map_or(0, |&max| max as usize + 1)
 }
 
 /// The shares must be at least 0 and leave something over.

@@ -7,9 +7,9 @@ use std::ops::{AddAssign, Range};
 use rayon::prelude::*;
 
 use super::audit::EXAMPLES;
-use super::{Assigned, Domain, Log, Role, ShiftError, size};
+use super::{Assigned, Domain, Log, Role, ShiftError};
 use crate::data::Interactions;
-use crate::data::tabulate::tabulate;
+use crate::data::tabulate::{bound, tabulate};
 
 /// A finished split of a log. Its ids are dense by first appearance in train; each of them occurs there.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,7 +176,7 @@ impl Marks {
             let rows = ids[rows.clone()].iter().zip(&roles[rows]);
             rows.for_each(|(&id, role)| marks[id as usize] |= role.bit());
         };
-        Self(tabulate(ids.len(), size(ids), 0, mark, |a, b| a | b))
+        Self(tabulate(ids.len(), bound(ids), 0, mark, |a, b| a | b))
     }
 
     fn has(&self, id: usize, role: Role) -> bool {

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::per_user::{By, hold_out};
-use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake, size};
+use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
+use crate::data::tabulate::bound;
 use crate::rng;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,7 +53,7 @@ impl Rule for Tail {
 
     fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
         let mut roles = log.distinct();
-        let mut counts = vec![0u32; size(&log.rows.item)];
+        let mut counts = vec![0u32; bound(&log.rows.item)];
         for (&item, _) in log.rows.item.iter().zip(&roles).filter(|&(_, &role)| role == Role::Train) {
             counts[item as usize] += 1;
         }

@@ -16,6 +16,7 @@ use crate::data::ids::keys_to_batch;
 use crate::data::open::member_mistake;
 use crate::data::parts::counts_to_batch;
 use crate::data::steps::{self, Renumbered, Size, Step, StepCount};
+use crate::data::tabulate::bound;
 use crate::data::{Dedup, Parts};
 use crate::engine::stage::{Context, Progress, RawSource, Resources, Stage, StageError, parse};
 use crate::spec::{Column, Form, Output, ParamError, Port};
@@ -242,7 +243,7 @@ fn part_counts(parts: &Parts, whole: Size) -> Vec<(String, i64)> {
             return whole;
         }
         let distinct = |ids: &[u32]| {
-            let mut seen = vec![false; ids.par_iter().max().map_or(0, |&max| max as usize + 1)];
+            let mut seen = vec![false; bound(ids)];
             let own = ids.iter().zip(&parts.part).filter(|&(_, &own)| own == part);
             own.for_each(|(&id, _)| seen[id as usize] = true);
             seen.into_iter().filter(|&seen| seen).count()

@@ -23,6 +23,7 @@ pub fn digests(path: &Path) -> Result<(u64, Vec<(String, Digest)>), ParquetError
     let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(failure("read", path))?;
     let (fields, metadata) = (metadata.schema().fields(), metadata.metadata());
     let leaves = metadata.file_metadata().schema_descr();
+    let length = file.metadata().map_err(failure("read", path))?.len();
     let digest = |(index, field): (usize, &FieldRef)| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(field.data_type().to_string().as_bytes());
@@ -30,7 +31,7 @@ pub fn digests(path: &Path) -> Result<(u64, Vec<(String, Digest)>), ParquetError
         for group in metadata.row_groups() {
             let own = group.columns().iter().enumerate().filter(|&(leaf, _)| leaves.get_column_root_idx(leaf) == index);
             for (_, chunk) in own {
-                read_chunk(&file, chunk, &mut bytes).map_err(failure("read", path))?;
+                read_chunk(&file, length, chunk, &mut bytes).map_err(failure("read", path))?;
                 hasher.update(&bytes);
             }
         }
@@ -40,18 +41,14 @@ pub fn digests(path: &Path) -> Result<(u64, Vec<(String, Digest)>), ParquetError
     Ok((u64::try_from(metadata.file_metadata().num_rows()).map_err(failure("read", path))?, columns))
 }
 
-/// The encoded bytes of a column in a row group.
-fn read_chunk(file: &File, chunk: &ColumnChunkMetaData, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+/// The encoded bytes of a column in a row group of a file of `end` bytes.
+fn read_chunk(file: &File, end: u64, chunk: &ColumnChunkMetaData, bytes: &mut Vec<u8>) -> std::io::Result<()> {
     let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
     let place = u64::try_from(start).ok().zip(u64::try_from(chunk.compressed_size()).ok());
-    let within = place.filter(|(start, length)| start.checked_add(*length).is_some_and(|end| end <= length_of(file)));
+    let within = place.filter(|(start, length)| start.checked_add(*length).is_some_and(|own| own <= end));
     let (start, length) = within.ok_or_else(|| std::io::Error::other("a column lies outside of the file"))?;
     bytes.resize(length as usize, 0);
     file.read_exact_at(bytes, start)
-}
-
-fn length_of(file: &File) -> u64 {
-    file.metadata().map_or(0, |metadata| metadata.len())
 }
 
 /// The first place in which two tables with the same columns differ.

@@ -35,8 +35,8 @@ pub struct OutputEntry {
     pub digest: Digest,
     pub rows: u64,
     pub bytes: u64,
-    /// Digests of its columns, where its writer left them; entries of earlier versions have none.
-    #[serde(default)]
+    /// Digests of its columns; entries of earlier versions have none, or others under another name.
+    #[serde(default, rename = "encoded_columns")]
     pub columns: Vec<(String, Digest)>,
 }
 

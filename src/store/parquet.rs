@@ -37,7 +37,7 @@ pub(super) fn failure<'a, E: std::fmt::Display>(
     move |error| ParquetError { verb, path: path.to_owned(), reason: error.to_string() }
 }
 
-/// Rows of a row group: what is encoded, and what is read, at a time.
+/// Rows of a row group: what is encoded at a time.
 pub const ROW_GROUP: usize = 1 << 20;
 
 /// Rows that are decoded at a time: they stay in a cache until they are handed on.
@@ -237,7 +237,7 @@ pub fn read(path: &Path) -> Result<RecordBatch, ParquetError> {
 }
 
 /// Reads a file row group by row group, in order; as many are decoded side by side as there are threads, while `each`
-/// gets those before. The named text columns come as dictionaries with keys of type i32.
+/// gets those before, in pieces. The named text columns come as dictionaries with keys of type i32.
 ///
 /// # Errors
 /// The file cannot be read, or `each` fails.

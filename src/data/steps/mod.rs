@@ -12,11 +12,11 @@ mod renumber;
 mod sample;
 mod window;
 
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::groups::TooManyRows;
+use super::tabulate::bound;
 use super::{Dedup, Parts};
 
 pub use kcore::KCore;
@@ -171,11 +171,6 @@ fn distinct(ids: &[u32]) -> usize {
     let mut seen = vec![false; bound(ids)];
     ids.iter().for_each(|&id| seen[id as usize] = true);
     seen.into_iter().filter(|&seen| seen).count()
-}
-
-/// One more than the largest id.
-fn bound(ids: &[u32]) -> usize {
-    ids.par_iter().max().map_or(0, |&id| id as usize + 1)
 }
 
 /// Drops the rows that are not to be kept; whether there were any.
