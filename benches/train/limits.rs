@@ -5,6 +5,8 @@ use std::error::Error;
 use std::hint::black_box;
 
 use cnsdiff_pipe::data::Graph;
+use cnsdiff_pipe::kernel::Aligned;
+use cnsdiff_pipe::model::{Layout, PANEL};
 use cnsdiff_pipe::rng;
 use cnsdiff_pipe::sampler::Uniform;
 use rand::seq::SliceRandom;
@@ -73,21 +75,24 @@ pub fn copy_bandwidth(length: usize) -> f64 {
     (8 * length) as f64 / seconds
 }
 
-/// Bytes read per second by all threads when the rows of a table are taken in the order of the graph's neighbours.
+/// Bytes read per second by all threads when the rows of a table are taken in the order of the graph's neighbours, each
+/// thread reading a panel.
 pub fn row_bandwidth(graph: &Graph) -> f64 {
-    let table = vec![1.0f32; (graph.n_users + graph.n_items) * DIM];
-    let (users, items) = table.split_at(graph.n_users * DIM);
-    let read = |neighbours: &[u32], table: &[f32]| {
-        neighbours.par_chunks(4096).for_each(|neighbours| {
-            let mut row = [0.0f32; DIM];
-            for &neighbour in neighbours {
-                row.copy_from_slice(&table[neighbour as usize * DIM..][..DIM]);
-                black_box(&row);
-            }
-        });
+    let layout = Layout { rows: graph.n_users + graph.n_items, dim: DIM };
+    let table = Aligned::zeros(layout.rows * DIM);
+    let read = |neighbours: &[u32], panel: &[f32]| {
+        let mut row = [0.0f32; PANEL];
+        for &neighbour in neighbours {
+            row.copy_from_slice(&panel[neighbour as usize * PANEL..][..PANEL]);
+            black_box(&row);
+        }
     };
     let seconds = best(50, || {
-        rayon::join(|| read(&graph.user_items, items), || read(&graph.item_users, users));
+        table.par_chunks_exact(layout.panel()).for_each(|panel| {
+            let (users, items) = panel.split_at(graph.n_users * PANEL);
+            read(&graph.user_items, items);
+            read(&graph.item_users, users);
+        });
     });
     (2 * graph.n_edges() * 4 * DIM) as f64 / seconds
 }

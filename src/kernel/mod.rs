@@ -4,9 +4,13 @@
 //! Every number is the outcome of one fixed sequence of additions, multiplications and fused multiply-adds, whatever
 //! the width of the vector registers: every processor gives the same bits.
 
+mod aligned;
 pub mod math;
+mod prefetch;
 mod product;
 mod rows;
 
+pub use aligned::Aligned;
+pub use prefetch::prefetch;
 pub use product::{HEIGHT, LANES, Lanes, Outer, Packed};
 pub use rows::{Unit, dot, tile, untile};

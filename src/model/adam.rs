@@ -6,6 +6,8 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::Aligned;
+
 /// Values per parallel task.
 const CHUNK: usize = 16_384;
 
@@ -33,14 +35,14 @@ pub struct Adam {
     params: AdamParams,
     /// Updates done.
     pub steps: u64,
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
+    pub first: Aligned,
+    pub second: Aligned,
 }
 
 impl Adam {
     /// For `len` parameters.
     pub fn new(params: AdamParams, len: usize) -> Self {
-        Self { params, steps: 0, first: vec![0.0; len], second: vec![0.0; len] }
+        Self { params, steps: 0, first: Aligned::zeros(len), second: Aligned::zeros(len) }
     }
 
     /// One update of `values` against `gradient`.

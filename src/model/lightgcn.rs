@@ -4,73 +4,107 @@
 //! `P` is linear and symmetric, so the gradient needs no autograd: `dE = P dF`. It is applied by Horner's rule,
 //! `P x = (x + A (x + A (... x))) / (L + 1)`, so that the mean over layers costs no pass of its own. A step needs the last
 //! product only in the rows that it reads, and starts its gradient from rows that are zero elsewhere: those two
-//! products do a part of the work, with the same result.
+//! products do a part of the work, with the same result. A panel of the tables goes through all layers by itself.
 
 pub mod device;
 mod product;
 
-use self::product::{Adjacency, Begin, Operands};
-use super::{Encoder, Nodes};
+use rayon::prelude::*;
+
+use self::product::{Adjacency, Operands, Part};
+use super::{Encoder, Layout, Nodes};
 use crate::data::Graph;
+use crate::kernel::Aligned;
 
 pub struct LightGcn<'a> {
     layers: usize,
-    dim: usize,
+    layout: Layout,
     adjacency: Adjacency<'a>,
-    /// What comes between two products; empty where there is nothing between.
-    between: Vec<f32>,
+    /// What the last product makes of tables, and what the first one makes table gradients of.
+    rows: Aligned,
+    /// What comes between two products.
+    between: Aligned,
+    /// The edges that count in a product that does a part of the work.
+    part: Part,
 }
 
 impl<'a> LightGcn<'a> {
-    pub fn new(graph: &'a Graph, layers: usize, dim: usize) -> Self {
-        let length = if layers > 1 { (graph.n_users + graph.n_items) * dim } else { 0 };
-        Self { layers, dim, adjacency: Adjacency::new(graph), between: vec![0.0; length] }
+    /// Of at least one layer.
+    pub fn new(graph: &'a Graph, layers: usize, layout: Layout) -> Self {
+        let [rows, between] = [(); 2].map(|()| Aligned::zeros(layout.rows * layout.dim));
+        Self { layers, layout, adjacency: Adjacency::new(graph), rows, between, part: Part::default() }
+    }
+}
+
+impl Encoder for LightGcn<'_> {
+    fn encode(&mut self, tables: &[f32], nodes: Nodes, encoded: &mut [f32]) {
+        let Self { layers, layout, ref adjacency, ref mut rows, ref mut between, ref mut part } = *self;
+        adjacency.restrict(Nodes::All, nodes, part);
+        let pass = Pass { adjacency, layers, part, sources: Nodes::All, wanted: nodes };
+        let panel = layout.panel();
+        let targets = rows.par_chunks_mut(panel).zip(between.par_chunks_mut(panel));
+        tables.par_chunks(panel).zip(targets).for_each(|(tables, (rows, between))| pass.smooth(tables, rows, between));
+        layout.gather(rows, nodes, encoded);
     }
 
-    /// The `wanted` rows of `out = P x`, where `x` is zero outside `sources`. Other rows of `out` hold anything.
-    fn smooth(&mut self, x: &[f32], sources: Nodes, wanted: Nodes, out: &mut [f32]) {
-        let Self { layers, dim, ref adjacency, ref mut between } = *self;
-        if layers == 0 {
-            out.copy_from_slice(x);
-        }
+    fn pull_back(&mut self, encoded_gradient: &[f32], nodes: Nodes, table_gradient: &mut [f32]) {
+        let Self { layers, layout, ref adjacency, ref mut rows, ref mut between, ref mut part } = *self;
+        adjacency.restrict(nodes, Nodes::All, part);
+        let pass = Pass { adjacency, layers, part, sources: nodes, wanted: Nodes::All };
+        let panel = layout.panel();
+        let columns: Vec<_> = layout.columns().collect();
+        let targets = table_gradient.par_chunks_mut(panel).zip(between.par_chunks_mut(panel));
+        rows.par_chunks_mut(panel).zip(columns).zip(targets).for_each(|((rows, columns), (gradient, between))| {
+            layout.scatter(encoded_gradient, nodes, columns, rows);
+            pass.smooth(rows, gradient, between);
+        });
+    }
+}
+
+/// What is the same for all panels.
+struct Pass<'a> {
+    adjacency: &'a Adjacency<'a>,
+    layers: usize,
+    /// The edges from `sources` to `wanted`.
+    part: &'a Part,
+    /// Outside these all tables count as zero.
+    sources: Nodes<'a>,
+    /// The rows that are needed. One of the two are all nodes.
+    wanted: Nodes<'a>,
+}
+
+impl Pass<'_> {
+    /// For a panel, the wanted rows of `out = P x`. Other rows of `out`, and `between`, hold anything afterwards.
+    fn smooth(&self, x: &[f32], out: &mut [f32], between: &mut [f32]) {
+        let Self { adjacency, layers, part, sources, wanted } = *self;
         for layer in 1..=layers {
             let (first, last) = (layer == 1, layer == layers);
             // Two tables take turns so that the last product ends in `out`.
             let in_out = (layers - layer).is_multiple_of(2);
             let (table, target): (&[f32], &mut [f32]) =
                 if in_out { (&*between, &mut *out) } else { (&*out, &mut *between) };
+            let partial = first && matches!(sources, Nodes::Marked(_)) || last && matches!(wanted, Nodes::Marked(_));
             let operands = Operands {
-                dim,
                 share: if last { 1.0 / (layers + 1) as f32 } else { 1.0 },
                 base: x,
                 base_nodes: sources,
                 table: if first { x } else { table },
-                sources: if first { sources } else { Nodes::All },
+                part: partial.then_some(part),
                 wanted: if last { wanted } else { Nodes::All },
-                // Adam and the batch's gradient have left the users' rows with this thread; then the sides take turns.
-                begin: if layer % 2 == 1 { Begin::Items } else { Begin::Users },
             };
             adjacency.product(operands, target);
         }
     }
 }
 
-impl Encoder for LightGcn<'_> {
-    fn encode(&mut self, tables: &[f32], nodes: Nodes, encoded: &mut [f32]) {
-        self.smooth(tables, Nodes::All, nodes, encoded);
-    }
-
-    fn pull_back(&mut self, encoded_gradient: &[f32], nodes: Nodes, table_gradient: &mut [f32]) {
-        self.smooth(encoded_gradient, nodes, Nodes::All, table_gradient);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rand::RngExt;
+    use tch::Device;
 
     use super::*;
     use crate::data::Interactions;
+    use crate::model::Backbone;
     use crate::rng;
 
     fn graph(users: usize, items: usize, pairs: &[(u32, u32)]) -> Graph {
@@ -85,9 +119,12 @@ mod tests {
         )
     }
 
+    /// Of row-major tables.
     fn encode(graph: &Graph, layers: usize, dim: usize, tables: &[f32]) -> Vec<f32> {
         let mut out = vec![0.0; tables.len()];
-        LightGcn::new(graph, layers, dim).encode(tables, Nodes::All, &mut out);
+        let layout = Layout { rows: graph.n_users + graph.n_items, dim };
+        let backbone = Backbone::Lightgcn { layers };
+        backbone.encoder(graph, dim, Device::Cpu).encode(&layout.arrange(tables), Nodes::All, &mut out);
         out
     }
 
@@ -108,10 +145,7 @@ mod tests {
     fn no_layers_is_matrix_factorisation() {
         let graph = graph(2, 2, &[(0, 0), (1, 1)]);
         let tables = [0.5, -1.0, 2.0, 0.25];
-        let mut mf = vec![0.0; 4];
-        crate::model::mf::Mf.encode(&tables, Nodes::All, &mut mf);
-        assert_eq!(encode(&graph, 0, 1, &tables), mf);
-        assert_eq!(mf, tables);
+        assert_eq!(encode(&graph, 0, 1, &tables), tables);
     }
 
     #[test]
@@ -171,19 +205,21 @@ mod tests {
     #[test]
     fn a_part_of_the_work_gives_the_same_bits() {
         for (dim, layers) in [(5, 1), (16, 2), (64, 3)] {
-            let (graph, mut tables, marks) = random(dim);
-            let mut model = LightGcn::new(&graph, layers, dim);
-            let [mut whole, mut part] = [(); 2].map(|()| vec![f32::NAN; tables.len()]);
+            let (graph, mut rows, marks) = random(dim);
+            let layout = Layout { rows: 90, dim };
+            let mut model = LightGcn::new(&graph, layers, layout);
+            let tables = layout.arrange(&rows);
+            let [mut whole, mut part] = [(); 2].map(|()| vec![f32::NAN; rows.len()]);
             model.encode(&tables, Nodes::All, &mut whole);
             model.encode(&tables, Nodes::Marked(&marks), &mut part);
             for (node, _) in marks.iter().enumerate().filter(|(_, marked)| **marked) {
                 assert_eq!(whole[node * dim..][..dim], part[node * dim..][..dim]);
             }
-            for (row, _) in tables.chunks_exact_mut(dim).zip(&marks).filter(|(_, marked)| !**marked) {
+            for (row, _) in rows.chunks_exact_mut(dim).zip(&marks).filter(|(_, marked)| !**marked) {
                 row.fill(0.0);
             }
-            model.pull_back(&tables, Nodes::All, &mut whole);
-            model.pull_back(&tables, Nodes::Marked(&marks), &mut part);
+            model.pull_back(&rows, Nodes::All, &mut whole);
+            model.pull_back(&rows, Nodes::Marked(&marks), &mut part);
             assert_eq!(whole, part);
         }
     }

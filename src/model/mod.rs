@@ -1,11 +1,12 @@
 //! Backbones: what turns the trainable embedding tables into the vectors that are scored, and how tables are made and
 //! updated. Knows the graph and plain slices; nothing of losses.
 //!
-//! Tables are row-major `[U + I, d]`, users first. To add a backbone: one file with an [`Encoder`], one variant of
-//! [`Backbone`].
+//! Tables are `[U + I, d]`, users first, and lie in memory as [`Layout`] says; encoded vectors are row-major. To add a
+//! backbone: one file with an [`Encoder`], one variant of [`Backbone`].
 
 mod adam;
 mod init;
+mod layout;
 #[cfg(feature = "torch")]
 mod lightgcn;
 #[cfg(feature = "torch")]
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adam::{Adam, AdamParams};
 pub use init::xavier_tables;
+pub use layout::{Layout, PANEL};
 
 /// The model that maps tables to vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -63,7 +65,7 @@ impl Nodes<'_> {
     }
 }
 
-/// A differentiable map from tables to encoded vectors of the same shape.
+/// A differentiable map from tables to encoded vectors of the same shape, which are row-major.
 pub trait Encoder: Send {
     /// Writes the encoded vectors of `nodes`; the rows of other nodes may hold anything afterwards.
     fn encode(&mut self, tables: &[f32], nodes: Nodes, encoded: &mut [f32]);
@@ -77,12 +79,13 @@ pub trait Encoder: Send {
 impl Backbone {
     /// The encoder over `graph` for vectors of width `dim`, computed on `device`.
     pub fn encoder<'a>(&self, graph: &'a crate::data::Graph, dim: usize, device: tch::Device) -> Box<dyn Encoder + 'a> {
+        let layout = Layout { rows: graph.n_users + graph.n_items, dim };
         match self {
-            Self::Mf {} => Box::new(mf::Mf),
+            Self::Mf {} | Self::Lightgcn { layers: 0 } => Box::new(mf::Mf(layout)),
             Self::Lightgcn { layers } if device == tch::Device::Cpu => {
-                Box::new(lightgcn::LightGcn::new(graph, *layers, dim))
+                Box::new(lightgcn::LightGcn::new(graph, *layers, layout))
             }
-            Self::Lightgcn { layers } => Box::new(lightgcn::device::OnDevice::new(graph, *layers, dim, device)),
+            Self::Lightgcn { layers } => Box::new(lightgcn::device::OnDevice::new(graph, *layers, layout, device)),
         }
     }
 }

@@ -1,14 +1,21 @@
 //! The rows of one training step: what it reads of the tables, and where its gradients go. Users and items are summed
 //! side by side, each row by row in the order of the batch, so that the bits do not depend on the number of threads.
 
-use super::regularisation::Regularisation;
-use crate::model::Nodes;
+use rayon::prelude::*;
+
+use super::regularisation::{Regularisation, Rows, add_rows};
+use crate::kernel::prefetch;
+use crate::model::{Layout, Nodes};
 use crate::sampler::{Outcome, Uniform};
 
-/// Training pairs and their negatives. Tables are `[U + I, d]`, users first.
+/// How many rows before it is needed a row is asked for.
+const AHEAD: usize = 8;
+
+/// Training pairs and their negatives. Tables are as `layout` says, encoded vectors row-major; both `[U + I, d]`, users
+/// first.
 pub(super) struct Batch {
     n_users: usize,
-    dim: usize,
+    layout: Layout,
     pub users: Vec<u32>,
     pub positives: Vec<u32>,
     pub negatives: Vec<u32>,
@@ -17,9 +24,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub fn new(n_users: usize, n_items: usize, dim: usize) -> Self {
+    pub fn new(n_users: usize, layout: Layout) -> Self {
         let [users, positives, negatives] = [const { Vec::new() }; 3];
-        Self { n_users, dim, users, positives, negatives, marks: vec![false; n_users + n_items] }
+        Self { n_users, layout, users, positives, negatives, marks: vec![false; layout.rows] }
     }
 
     /// Takes the pairs of a step, and draws their negatives.
@@ -42,10 +49,14 @@ impl Batch {
 
     /// Adds the gradients of the step's rows to those of the encoded vectors.
     pub fn scatter(&self, outcome: &Outcome, encoded_gradient: &mut [f32]) {
-        let (of_users, of_items) = encoded_gradient.split_at_mut(self.n_users * self.dim);
+        let dim = self.layout.dim;
+        let (of_users, of_items) = encoded_gradient.split_at_mut(self.n_users * dim);
         let add = |sums: &mut [f32], ids: &[u32], rows: &[f32]| {
-            for (&id, row) in ids.iter().zip(rows.chunks_exact(self.dim)) {
-                let sum = &mut sums[id as usize * self.dim..][..self.dim];
+            for (place, (&id, row)) in ids.iter().zip(rows.chunks_exact(dim)).enumerate() {
+                if let Some(&next) = ids.get(place + AHEAD) {
+                    prefetch(&sums[next as usize * dim..][..dim]);
+                }
+                let sum = &mut sums[id as usize * dim..][..dim];
                 sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
         };
@@ -60,28 +71,39 @@ impl Batch {
 
     /// Adds the gradient of the penalty on the step's rows of the tables. Returns the penalty.
     pub fn regularise(&self, reg: &Regularisation, tables: &[f32], batch_size: usize, gradient: &mut [f32]) -> f64 {
-        let first_item = self.n_users * self.dim;
-        let (users, items) = tables.split_at(first_item);
-        let (of_users, of_items) = gradient.split_at_mut(first_item);
-        let (user, item) = rayon::join(
-            || reg.add(users, self.dim, &self.users, batch_size, of_users),
-            || {
-                let positive = reg.add(items, self.dim, &self.positives, batch_size, of_items);
-                positive + reg.add(items, self.dim, &self.negatives, batch_size, of_items)
-            },
-        );
-        user + item
+        let Self { n_users, layout, users, positives, negatives, .. } = self;
+        let users = Rows { first: 0, ids: users };
+        let [positives, negatives] = [positives, negatives].map(|ids| Rows { first: *n_users, ids });
+        let weigh = |rows: &Rows| reg.weigh(tables, *layout, rows, batch_size);
+        let (user, (positive, negative)) = rayon::join(|| weigh(&users), || (weigh(&positives), weigh(&negatives)));
+        let panels = tables.par_chunks(layout.panel()).zip(gradient.par_chunks_mut(layout.panel()));
+        panels.for_each(|(panel, gradient)| {
+            let columns = panel.len() / layout.rows;
+            for (rows, (_, slope)) in [(&users, user), (&positives, positive), (&negatives, negative)] {
+                add_rows(slope, panel, columns, rows, gradient);
+            }
+        });
+        user.0 + (positive.0 + negative.0)
     }
 
     /// Ends the step: its nodes are no longer marked, and their gradients zero.
     pub fn clear(&mut self, encoded_gradient: &mut [f32]) {
-        let Self { n_users, dim, users, positives, negatives, marks } = self;
-        let users = users.iter().map(|&user| user as usize);
-        let items = positives.iter().chain(&*negatives).map(|&item| *n_users + item as usize);
-        for node in users.chain(items) {
-            if std::mem::take(&mut marks[node]) {
-                encoded_gradient[node * *dim..][..*dim].fill(0.0);
+        let Self { n_users, layout: Layout { dim, .. }, users, positives, negatives, marks } = self;
+        let (of_users, of_items) = encoded_gradient.split_at_mut(*n_users * *dim);
+        let (user_marks, item_marks) = marks.split_at_mut(*n_users);
+        let clear = |ids: &[u32], marks: &mut [bool], gradient: &mut [f32]| {
+            for id in ids.iter().map(|&id| id as usize) {
+                if std::mem::take(&mut marks[id]) {
+                    gradient[id * *dim..][..*dim].fill(0.0);
+                }
             }
-        }
+        };
+        rayon::join(
+            || clear(users, user_marks, of_users),
+            || {
+                clear(positives, item_marks, of_items);
+                clear(negatives, item_marks, of_items);
+            },
+        );
     }
 }

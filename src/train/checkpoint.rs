@@ -5,7 +5,7 @@ use crate::sampler::Learnt;
 
 use super::fit::{Best, Point, State};
 
-const MAGIC: &[u8; 8] = b"cnstrn01";
+const MAGIC: &[u8; 8] = b"cnstrn02";
 
 /// The state as bytes.
 pub fn encode(state: &State) -> Vec<u8> {

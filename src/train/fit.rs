@@ -14,8 +14,9 @@ use super::config::{Config, Mask};
 use super::rank::{RankError, Scored, recommend};
 use super::select::{Criterion, Select};
 use crate::data::{Graph, Interactions};
+use crate::kernel::Aligned;
 use crate::metric::{MetricError, Relevance, evaluate};
-use crate::model::{Adam, Encoder, Nodes, xavier_tables};
+use crate::model::{Adam, Encoder, Layout, Nodes, xavier_tables};
 use crate::rng;
 use crate::sampler::{Learnt, Outcome, Sampler, SamplerError, Step, Uniform};
 
@@ -152,13 +153,14 @@ struct Training<'a> {
     device: Device,
     encoder: Box<dyn Encoder + 'a>,
     sampler: Box<dyn Sampler>,
-    tables: Vec<f32>,
+    tables: Aligned,
     adam: Adam,
-    /// Encoded vectors, and gradients with respect to them and to the tables: all of the tables' shape.
-    encoded: Vec<f32>,
-    /// All zeros between steps.
-    encoded_gradient: Vec<f32>,
-    gradient: Vec<f32>,
+    /// With respect to the tables.
+    gradient: Aligned,
+    /// Row-major.
+    encoded: Aligned,
+    /// Row-major; all zeros between steps.
+    encoded_gradient: Aligned,
     batch: Batch,
     done: usize,
     since_best: usize,
@@ -202,7 +204,8 @@ impl<'a> Training<'a> {
         if pairs.is_empty() || config.drop_last && pairs.len() < config.batch_size {
             return Err(TrainError::NoBatch { pairs: pairs.len(), batch_size: config.batch_size });
         }
-        let tables = xavier_tables(config.seed, graph.n_users, graph.n_items, config.dim);
+        let layout = Layout { rows: graph.n_users + graph.n_items, dim: config.dim };
+        let tables = layout.arrange(&xavier_tables(config.seed, graph.n_users, graph.n_items, config.dim));
         let length = tables.len();
         Ok(Self {
             config,
@@ -216,10 +219,10 @@ impl<'a> Training<'a> {
             device,
             tables,
             adam: Adam::new(config.optimizer.clone(), length),
-            encoded: vec![0.0; length],
-            encoded_gradient: vec![0.0; length],
-            gradient: vec![0.0; length],
-            batch: Batch::new(graph.n_users, graph.n_items, config.dim),
+            gradient: Aligned::zeros(length),
+            encoded: Aligned::zeros(length),
+            encoded_gradient: Aligned::zeros(length),
+            batch: Batch::new(graph.n_users, layout),
             done: 0,
             since_best: 0,
             best: None,
@@ -231,10 +234,10 @@ impl<'a> Training<'a> {
         State {
             epoch: self.done,
             since_best: self.since_best,
-            tables: self.tables.clone(),
+            tables: self.tables.to_vec(),
             adam_steps: self.adam.steps,
-            first: self.adam.first.clone(),
-            second: self.adam.second.clone(),
+            first: self.adam.first.to_vec(),
+            second: self.adam.second.to_vec(),
             learnt: self.sampler.state(),
             best: self.best.clone(),
             curve: self.curve.clone(),
@@ -249,10 +252,14 @@ impl<'a> Training<'a> {
         if !fits || !self.sampler.restore(state.learnt) {
             return;
         }
-        self.tables = state.tables;
         self.adam.steps = state.adam_steps;
-        self.adam.first = state.first;
-        self.adam.second = state.second;
+        for (to, from) in [&mut self.tables, &mut self.adam.first, &mut self.adam.second].into_iter().zip([
+            state.tables,
+            state.first,
+            state.second,
+        ]) {
+            to.copy_from_slice(&from);
+        }
         self.done = state.epoch;
         self.since_best = state.since_best;
         self.best = state.best;
@@ -353,7 +360,7 @@ impl<'a> Training<'a> {
             .map(|(metric, &value)| (format!("{}_{metric}", selection.name), value))
             .collect();
         if self.best.as_ref().is_none_or(|best| selection.criterion.better(&values, &best.values)) {
-            self.best = Some(Best { epoch: self.done, values, tables: self.tables.clone() });
+            self.best = Some(Best { epoch: self.done, values, tables: self.tables.to_vec() });
             self.since_best = 0;
         } else {
             self.since_best += 1;
@@ -365,7 +372,7 @@ impl<'a> Training<'a> {
     fn model(mut self) -> Result<Model, TrainError> {
         let (best_epoch, tables) = match self.best.take() {
             Some(best) => (best.epoch, best.tables),
-            None => (self.done, std::mem::take(&mut self.tables)),
+            None => (self.done, self.tables.to_vec()),
         };
         self.encoder.encode(&tables, Nodes::All, &mut self.encoded);
         let masks = match self.config.mask {
@@ -383,7 +390,7 @@ impl<'a> Training<'a> {
             self.device,
         )?;
         Ok(Model {
-            encoded: self.encoded,
+            encoded: self.encoded.to_vec(),
             recommendations,
             curve: self.curve,
             best_epoch,

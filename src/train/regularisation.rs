@@ -1,13 +1,16 @@
 //! Regularisation of the raw table rows that a step uses. The literature calls three different things "L2".
 
-use std::ops::Range;
-
 use multiversion::multiversion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::prefetch;
+use crate::model::Layout;
+
 /// Running sums of a sum of squares: fixed, so that its bits do not depend on the width of the processor's vectors.
 const LANES: usize = 16;
+/// How many rows before it is needed a row is asked for.
+const AHEAD: usize = 8;
 
 /// The form and weight of the penalty. `X_u, X_i, X_j` are the step's rows of users, positives and negatives,
 /// repetitions included.
@@ -38,52 +41,66 @@ impl Default for Regularisation {
 }
 
 impl Regularisation {
-    /// Adds the gradient for the rows `ids` of `table` to `gradient`, and returns the penalty. The gradient of the
-    /// norm is 0 where all rows are 0.
-    pub fn add(&self, table: &[f32], dim: usize, ids: &[u32], batch_size: usize, gradient: &mut [f32]) -> f64 {
-        if self.weight == 0.0 || ids.is_empty() {
-            return 0.0;
+    /// The penalty on some rows of a table, and the slope by which each of them, as often as it is named, is added to the
+    /// gradient. The gradient of the norm is 0 where all rows are 0.
+    pub fn weigh(&self, table: &[f32], layout: Layout, rows: &Rows, batch_size: usize) -> (f64, f32) {
+        if self.weight == 0.0 || rows.ids.is_empty() {
+            return (0.0, 0.0);
         }
-        let square = sum_of_squares(table, dim, ids);
-        let (norm, rows) = (square.sqrt(), ids.len() as f64);
-        let frob = self.weight / rows / if self.form == Form::FrobB { batch_size as f64 } else { 1.0 };
+        let square = sum_of_squares(table, layout, rows);
+        let (norm, count) = (square.sqrt(), rows.ids.len() as f64);
+        let frob = self.weight / count / if self.form == Form::FrobB { batch_size as f64 } else { 1.0 };
         let (penalty, slope) = match self.form {
             Form::Frob | Form::FrobB => (frob * norm, if norm > 0.0 { frob / norm } else { 0.0 }),
-            Form::Sq2b => (self.weight * square / (2.0 * rows), self.weight / rows),
+            Form::Sq2b => (self.weight * square / (2.0 * count), self.weight / count),
         };
-        add_rows(slope as f32, table, dim, ids, gradient);
-        penalty
+        (penalty, slope as f32)
     }
 }
 
-#[inline(always)]
-fn range(id: u32, dim: usize) -> Range<usize> {
-    id as usize * dim..(id as usize + 1) * dim
+/// Rows of a table, repetitions included.
+pub struct Rows<'a> {
+    /// The row that `ids` count from.
+    pub first: usize,
+    pub ids: &'a [u32],
 }
 
-/// Over the rows `ids` of `table`, repetitions included.
+impl Rows<'_> {
+    /// For each row one that comes soon after it.
+    fn ahead(&self) -> impl Iterator<Item = usize> {
+        let soon = self.ids.iter().skip(AHEAD).chain(std::iter::repeat(&self.ids[0]));
+        soon.map(|&id| self.first + id as usize)
+    }
+}
+
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-fn sum_of_squares(table: &[f32], dim: usize, ids: &[u32]) -> f64 {
+fn sum_of_squares(table: &[f32], layout: Layout, rows: &Rows) -> f64 {
     let mut sums = [0.0f64; LANES];
-    for &id in ids {
-        let (blocks, rest) = table[range(id, dim)].as_chunks::<LANES>();
-        for block in blocks {
-            for (sum, &value) in sums.iter_mut().zip(block) {
+    for (&id, ahead) in rows.ids.iter().zip(rows.ahead()) {
+        layout.row(ahead).for_each(|(_, places)| prefetch(&table[places]));
+        for (_, places) in layout.row(rows.first + id as usize) {
+            let (blocks, rest) = table[places].as_chunks::<LANES>();
+            for block in blocks {
+                for (sum, &value) in sums.iter_mut().zip(block) {
+                    *sum = f64::from(value).mul_add(f64::from(value), *sum);
+                }
+            }
+            for (sum, &value) in sums.iter_mut().zip(rest) {
                 *sum = f64::from(value).mul_add(f64::from(value), *sum);
             }
-        }
-        for (sum, &value) in sums.iter_mut().zip(rest) {
-            *sum = f64::from(value).mul_add(f64::from(value), *sum);
         }
     }
     sums.into_iter().sum()
 }
 
-/// Adds `slope` times each of the rows `ids` of `table` to the same row of `sum`.
+/// Adds `slope` times each of some rows of a panel to the same row of `sum`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-fn add_rows(slope: f32, table: &[f32], dim: usize, ids: &[u32], sum: &mut [f32]) {
-    for &id in ids {
-        for (sum, value) in sum[range(id, dim)].iter_mut().zip(&table[range(id, dim)]) {
+pub fn add_rows(slope: f32, panel: &[f32], columns: usize, rows: &Rows, sum: &mut [f32]) {
+    for (&id, ahead) in rows.ids.iter().zip(rows.ahead()) {
+        prefetch(&panel[ahead * columns..][..columns]);
+        prefetch(&sum[ahead * columns..][..columns]);
+        let first = (rows.first + id as usize) * columns;
+        for (sum, value) in sum[first..first + columns].iter_mut().zip(&panel[first..first + columns]) {
             *sum = slope.mul_add(*value, *sum);
         }
     }
@@ -93,11 +110,10 @@ fn add_rows(slope: f32, table: &[f32], dim: usize, ids: &[u32], sum: &mut [f32])
 mod tests {
     use super::*;
 
-    fn penalty(form: Form) -> (f64, f32) {
-        let mut gradient = [0.0; 12];
-        let reg = Regularisation { form, weight: 1e-4 };
-        let total = (0..3).map(|k| reg.add(&[1.0; 12], 2, &[2 * k, 2 * k + 1], 2, &mut gradient)).sum();
-        (total, gradient[0])
+    /// The penalty and slope for rows of a row-major matrix.
+    fn weigh(reg: &Regularisation, matrix: &[f32], dim: usize, ids: &[u32], batch_size: usize) -> (f64, f32) {
+        let layout = Layout { rows: matrix.len() / dim, dim };
+        reg.weigh(&layout.arrange(matrix), layout, &Rows { first: 0, ids }, batch_size)
     }
 
     #[test]
@@ -105,19 +121,25 @@ mod tests {
         for (form, expected, slope) in
             [(Form::Frob, 3.0e-4, 2.5e-5), (Form::FrobB, 1.5e-4, 1.25e-5), (Form::Sq2b, 3.0e-4, 5e-5)]
         {
-            let (found, gradient) = penalty(form);
+            let reg = Regularisation { form, weight: 1e-4 };
+            let (penalty, found) = weigh(&reg, &[1.0; 4], 2, &[0, 1], 2);
             assert!(
-                (found - expected).abs() < 1e-16 && (gradient - slope).abs() < 1e-11,
-                "{form:?}: {found}, {gradient}"
+                (3.0 * penalty - expected).abs() < 1e-16 && (found - slope).abs() < 1e-11,
+                "{form:?}: {penalty}, {found}"
             );
         }
     }
 
     #[test]
+    fn rows_are_added_as_often_as_they_are_named() {
+        let mut sum = [1.0; 8];
+        add_rows(0.5, &[0.0, 0.0, 2.0, 4.0, 6.0, 8.0, 0.0, 0.0], 2, &Rows { first: 1, ids: &[1, 0, 1] }, &mut sum);
+        assert_eq!(sum, [1.0, 1.0, 2.0, 3.0, 7.0, 9.0, 1.0, 1.0]);
+    }
+
+    #[test]
     fn nothing_to_pull_at_zero() {
-        let mut gradient = [0.0; 2];
-        assert_eq!(Regularisation::default().add(&[0.0; 2], 2, &[0], 1, &mut gradient), 0.0);
-        assert_eq!(gradient, [0.0; 2]);
+        assert_eq!(weigh(&Regularisation::default(), &[0.0; 2], 2, &[0], 1), (0.0, 0.0));
     }
 
     /// Against the reference code's `frob` on the matrices of its BPR example, see tests/golden/README.md.
@@ -131,7 +153,7 @@ mod tests {
             .map(|name| {
                 let rows: Vec<Vec<f32>> = serde_json::from_value(golden["bpr"][name].clone()).unwrap();
                 let ids: Vec<u32> = (0..rows.len() as u32).collect();
-                reg.add(&rows.concat(), rows[0].len(), &ids, 6, &mut vec![0.0; 6 * 64])
+                weigh(&reg, &rows.concat(), rows[0].len(), &ids, 6).0
             })
             .sum();
         let expected = golden["l2_reg"]["value"].as_f64().unwrap();

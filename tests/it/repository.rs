@@ -37,7 +37,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("stats", &["data"]),
     ("shift", &["data"]),
     ("sampler", &["model", "kernel", "data"]),
-    ("model", &["data"]),
+    ("model", &["kernel", "data"]),
     ("kernel", &[]),
     ("data", &[]),
     ("engine", &["plan", "store", "spec"]),

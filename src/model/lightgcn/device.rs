@@ -3,19 +3,19 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::data::Graph;
-use crate::model::{Encoder, Nodes};
+use crate::model::{Encoder, Layout, Nodes, PANEL};
 
 /// `P` as in [`super::LightGcn`]; vectors come from and go back to main memory.
 pub struct OnDevice {
     layers: usize,
-    dim: usize,
+    layout: Layout,
     /// Sparse CSR `[U + I, U + I]`.
     adjacency: Tensor,
     device: Device,
 }
 
 impl OnDevice {
-    pub fn new(graph: &Graph, layers: usize, dim: usize, device: Device) -> Self {
+    pub fn new(graph: &Graph, layers: usize, layout: Layout, device: Device) -> Self {
         let nodes = (graph.n_users + graph.n_items) as i64;
         let (user_scale, item_scale) = graph.inv_sqrt_degrees();
         let mut start = Vec::with_capacity(graph.n_users + graph.n_items + 1);
@@ -46,29 +46,39 @@ impl OnDevice {
             [nodes, nodes].as_slice(),
             (Kind::Float, device),
         );
-        Self { layers, dim, adjacency, device }
+        Self { layers, layout, adjacency, device }
     }
 
-    /// `out = P x`.
-    fn smooth(&self, x: &[f32], out: &mut [f32]) {
-        let mut power = Tensor::from_slice(x).view([-1, self.dim as i64]).to_device(self.device);
-        let mut sum = power.shallow_clone();
+    /// `P x`.
+    fn smooth(&self, x: Tensor) -> Tensor {
+        let (mut power, mut sum) = (x.shallow_clone(), x);
         for _ in 0..self.layers {
             power = self.adjacency.matmul(&power);
             sum = &sum + &power;
         }
-        let mean = sum * (1.0 / (self.layers + 1) as f64);
-        mean.copy_data(out, out.len());
+        sum * (1.0 / (self.layers + 1) as f64)
+    }
+
+    fn upload(&self, values: &[f32]) -> Tensor {
+        Tensor::from_slice(values).to_device(self.device)
     }
 }
 
 impl Encoder for OnDevice {
     fn encode(&mut self, tables: &[f32], _: Nodes, encoded: &mut [f32]) {
-        self.smooth(tables, encoded);
+        let tables = self.upload(tables);
+        let panels: Vec<Tensor> = tables
+            .split(self.layout.panel() as i64, 0)
+            .iter()
+            .map(|panel| panel.view([self.layout.rows as i64, -1]))
+            .collect();
+        self.smooth(Tensor::cat(&panels, 1)).copy_data(encoded, encoded.len());
     }
 
     fn pull_back(&mut self, encoded_gradient: &[f32], _: Nodes, table_gradient: &mut [f32]) {
-        self.smooth(encoded_gradient, table_gradient);
+        let rows = self.smooth(self.upload(encoded_gradient).view([-1, self.layout.dim as i64]));
+        let panels: Vec<Tensor> = rows.split(PANEL as i64, 1).iter().map(|panel| panel.reshape([-1])).collect();
+        Tensor::cat(&panels, 0).copy_data(table_gradient, table_gradient.len());
     }
 }
 
@@ -85,19 +95,24 @@ mod tests {
     #[test]
     fn agrees_with_our_own_product() {
         let mut rng = rng::stream(3, "test", 0);
-        let (users, items, dim) = (200, 150, 8);
+        let (users, items, dim) = (200, 150, 72);
         let pairs = Interactions {
             user: (0..3_000).map(|_| rng.random_range(0..users as u32)).collect(),
             item: (0..3_000).map(|_| rng.random_range(0..items as u32)).collect(),
             ..Interactions::default()
         };
         let graph = Graph::with_size(users, items, &pairs);
-        let tables: Vec<f32> = (0..(users + items) * dim).map(|_| rng.random::<f32>() - 0.5).collect();
-        let mut expected = vec![0.0; tables.len()];
-        LightGcn::new(&graph, 3, dim).encode(&tables, Nodes::All, &mut expected);
+        let layout = Layout { rows: users + items, dim };
+        let values: Vec<f32> = (0..layout.rows * dim).map(|_| rng.random::<f32>() - 0.5).collect();
+        let both = |encoder: &mut dyn Encoder| {
+            let [mut encoded, mut gradient] = [(); 2].map(|()| vec![0.0; values.len()]);
+            encoder.encode(&layout.arrange(&values), Nodes::All, &mut encoded);
+            encoder.pull_back(&values, Nodes::All, &mut gradient);
+            [encoded, gradient].concat()
+        };
+        let expected = both(&mut LightGcn::new(&graph, 3, layout));
         for device in [Some(Device::Cpu), tch::Cuda::is_available().then_some(Device::Cuda(0))].into_iter().flatten() {
-            let mut found = vec![0.0; tables.len()];
-            OnDevice::new(&graph, 3, dim, device).encode(&tables, Nodes::All, &mut found);
+            let found = both(&mut OnDevice::new(&graph, 3, layout, device));
             assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{device:?}");
         }
     }

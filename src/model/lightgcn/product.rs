@@ -1,20 +1,24 @@
 //! Rows of `share (base + A table)`, `A` the symmetrically normalised adjacency of a bipartite graph. One product knows
-//! neither layers nor which of its operands is a gradient.
+//! neither layers nor which of its operands is a gradient, nor of which columns they are.
 //!
 //! A row sums its neighbours in ascending order, one fused multiply-add each, whatever the width of the processor's
 //! vectors and the number of threads: the bits are the same everywhere. The entry of `A` at a pair is the product of its two
 //! ends' scales, so that no weights are stored: the graph is read as it is.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::data::Graph;
+use crate::kernel::prefetch;
 use crate::model::Nodes;
 
 /// Rows per parallel task.
 const ROWS: usize = 64;
-/// Neighbours that are looked through at a time for those that count.
-const GROUP: usize = 256;
+/// How many neighbours before it is needed a row is asked for: neighbours lie anywhere in a table that is larger than the
+/// processor's own caches.
+const AHEAD: usize = 48;
 
 /// `A` of a training graph.
 pub(super) struct Adjacency<'a> {
@@ -24,40 +28,46 @@ pub(super) struct Adjacency<'a> {
     item_scale: Vec<f32>,
 }
 
-/// The operands of a product; tables are `[U + I, dim]`, users first.
+/// The operands of a product, which are `[U + I, columns]`, row-major, users first.
 #[derive(Clone, Copy)]
 pub(super) struct Operands<'a> {
-    pub dim: usize,
     pub share: f32,
     pub base: &'a [f32],
-    /// Outside these `base` is zero.
+    /// Outside these `base` counts as zero.
     pub base_nodes: Nodes<'a>,
     pub table: &'a [f32],
-    /// Outside these `table` is zero.
-    pub sources: Nodes<'a>,
+    /// What the product goes through: all edges unless there is a part.
+    pub part: Option<&'a Part>,
     /// Which rows are written.
     pub wanted: Nodes<'a>,
-    /// The side whose rows the calling thread computes, while others begin with the other side. It is to be the one whose
-    /// neighbours that thread has written last: they are near it where processors do not share all caches.
-    pub begin: Begin,
 }
 
-/// A side of the graph.
-#[derive(Clone, Copy)]
-pub(super) enum Begin {
-    Users,
-    Items,
+/// The edges from some nodes to some nodes.
+#[derive(Default)]
+pub(super) struct Part {
+    users: Vec<Chunk>,
+    items: Vec<Chunk>,
+}
+
+/// The edges of [`ROWS`] rows, or of the rest.
+#[derive(Default)]
+struct Chunk {
+    /// Where the neighbours of each row end.
+    ends: Vec<usize>,
+    neighbours: Vec<u32>,
 }
 
 /// The rows of one side of the graph, whose neighbours are all on the other.
 #[derive(Clone, Copy)]
 struct Side<'a> {
+    columns: usize,
     /// Offsets into `neighbours` by row.
     ends: &'a [usize],
     neighbours: &'a [u32],
     scale: &'a [f32],
     neighbour_scale: &'a [f32],
-    /// `base`, `base_nodes` and `wanted` are of this side's rows, `table` and `sources` of the other's.
+    part: Option<&'a [Chunk]>,
+    /// `base`, `base_nodes` and `wanted` are of this side's rows, `table` is of the other's.
     operands: Operands<'a>,
 }
 
@@ -67,120 +77,164 @@ impl<'a> Adjacency<'a> {
         Self { graph, user_scale, item_scale }
     }
 
+    /// Makes `part` the edges from `sources` to `wanted` nodes, unless that is all.
+    pub fn restrict(&self, sources: Nodes, wanted: Nodes, part: &mut Part) {
+        if let (Nodes::All, Nodes::All) = (sources, wanted) {
+            return;
+        }
+        let Graph { n_users, n_items, user_ptr, user_items, item_ptr, item_users } = self.graph;
+        let (user_sources, item_sources) = sources.split_at(*n_users);
+        let (user_wanted, item_wanted) = wanted.split_at(*n_users);
+        part.users.resize_with(n_users.div_ceil(ROWS), Chunk::default);
+        part.items.resize_with(n_items.div_ceil(ROWS), Chunk::default);
+        let chunks = |chunks: &mut [Chunk], ends: &[usize], neighbours: &[u32], sources: Nodes, wanted: Nodes| {
+            chunks.par_iter_mut().enumerate().for_each(|(chunk, part)| {
+                let first = chunk * ROWS;
+                let last = (first + ROWS).min(ends.len() - 1);
+                part.collect(first, &ends[first..=last], neighbours, sources, wanted);
+            });
+        };
+        rayon::join(
+            || chunks(&mut part.users, user_ptr, user_items, item_sources, user_wanted),
+            || chunks(&mut part.items, item_ptr, item_users, user_sources, item_wanted),
+        );
+    }
+
     /// Writes the wanted rows of `share (base + A table)`.
     pub fn product(&self, operands: Operands, out: &mut [f32]) {
         let Self { graph, user_scale, item_scale } = self;
-        let Operands { dim, base, base_nodes, table, sources, wanted, .. } = operands;
+        let Operands { base, base_nodes, table, part, wanted, .. } = operands;
         let users = graph.n_users;
-        let (user_base, item_base) = base.split_at(users * dim);
+        let columns = out.len() / (users + graph.n_items);
+        let (user_base, item_base) = base.split_at(users * columns);
         let (user_base_nodes, item_base_nodes) = base_nodes.split_at(users);
-        let (user_table, item_table) = table.split_at(users * dim);
-        let (user_sources, item_sources) = sources.split_at(users);
+        let (user_table, item_table) = table.split_at(users * columns);
         let (user_wanted, item_wanted) = wanted.split_at(users);
-        let (user_out, item_out) = out.split_at_mut(users * dim);
+        let (user_out, item_out) = out.split_at_mut(users * columns);
         let of_users = Side {
+            columns,
             ends: &graph.user_ptr,
             neighbours: &graph.user_items,
             scale: user_scale,
             neighbour_scale: item_scale,
+            part: part.map(|part| part.users.as_slice()),
             operands: Operands {
                 base: user_base,
                 base_nodes: user_base_nodes,
                 table: item_table,
-                sources: item_sources,
                 wanted: user_wanted,
                 ..operands
             },
         };
         let of_items = Side {
+            columns,
             ends: &graph.item_ptr,
             neighbours: &graph.item_users,
             scale: item_scale,
             neighbour_scale: user_scale,
+            part: part.map(|part| part.items.as_slice()),
             operands: Operands {
                 base: item_base,
                 base_nodes: item_base_nodes,
                 table: user_table,
-                sources: user_sources,
                 wanted: item_wanted,
                 ..operands
             },
         };
-        let (users, items) = (|| of_users.product(user_out), || of_items.product(item_out));
-        match operands.begin {
-            Begin::Users => rayon::join(users, items),
-            Begin::Items => rayon::join(items, users),
-        };
+        rayon::join(|| of_users.product(user_out), || of_items.product(item_out));
     }
 }
 
 impl Side<'_> {
+    /// `W` columns of a row of an operand.
+    #[inline(always)]
+    fn at<'t, const W: usize>(&self, table: &'t [f32], row: usize, column: usize) -> &'t [f32] {
+        &table[row * self.columns + column..][..W]
+    }
+
     fn product(&self, out: &mut [f32]) {
-        let chunks = out.par_chunks_mut(ROWS * self.operands.dim).enumerate();
-        chunks.for_each(|(chunk, out)| rows(self, chunk * ROWS, out));
+        out.par_chunks_mut(ROWS * self.columns).enumerate().for_each(|(chunk, out)| {
+            let (first, last) = (chunk * ROWS, chunk * ROWS + out.len() / self.columns);
+            match self.part {
+                None => rows(self, first, self.neighbours, self.ends[first], &self.ends[first + 1..=last], out),
+                Some(part) => rows(self, first, &part[chunk].neighbours, 0, &part[chunk].ends, out),
+            }
+        });
     }
 }
 
-/// The rows from `first` on that fit into `out`.
+impl Chunk {
+    /// The edges of the rows from `first` on, whose neighbours lie between these `ends`.
+    fn collect(&mut self, first: usize, ends: &[usize], neighbours: &[u32], sources: Nodes, wanted: Nodes) {
+        let kept = &mut self.neighbours;
+        kept.clear();
+        self.ends.clear();
+        for (row, ends) in (first..).zip(ends.windows(2)) {
+            if wanted.contains(row) {
+                let (row, mut count) = (&neighbours[ends[0]..ends[1]], kept.len());
+                kept.extend(row);
+                if let Nodes::Marked(marks) = sources {
+                    // Without a branch, for which ones are marked is chance.
+                    for &neighbour in row {
+                        kept[count] = neighbour;
+                        count += usize::from(marks[neighbour as usize]);
+                    }
+                    kept.truncate(count);
+                }
+            }
+            self.ends.push(kept.len());
+        }
+    }
+}
+
+/// The rows from `first` on that fit into `out`, whose neighbours lie from `start` to `ends`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-fn rows(side: &Side, first: usize, out: &mut [f32]) {
-    let dim = side.operands.dim;
-    for (row, out) in (first..).zip(out.chunks_exact_mut(dim)) {
-        if !side.operands.wanted.contains(row) {
-            continue;
+fn rows(side: &Side, first: usize, neighbours: &[u32], mut start: usize, ends: &[usize], out: &mut [f32]) {
+    for ((row, &end), out) in (first..).zip(ends).zip(out.chunks_exact_mut(side.columns)) {
+        if side.operands.wanted.contains(row) {
+            let mut column = 0;
+            while column < side.columns {
+                column += match side.columns - column {
+                    32.. => columns::<32>(side, row, neighbours, start..end, column, out),
+                    16.. => columns::<16>(side, row, neighbours, start..end, column, out),
+                    8.. => columns::<8>(side, row, neighbours, start..end, column, out),
+                    _ => columns::<1>(side, row, neighbours, start..end, column, out),
+                };
+            }
         }
-        let mut column = 0;
-        while column < dim {
-            column += match dim - column {
-                64.. => columns::<64>(side, row, column, out),
-                32.. => columns::<32>(side, row, column, out),
-                16.. => columns::<16>(side, row, column, out),
-                8.. => columns::<8>(side, row, column, out),
-                _ => columns::<1>(side, row, column, out),
-            };
-        }
+        start = end;
     }
 }
 
 /// `W` columns of a row, whose sums stay in registers. Returns `W`.
 #[inline(always)]
-fn columns<const W: usize>(side: &Side, row: usize, column: usize, out: &mut [f32]) -> usize {
-    let Operands { dim, share, base, base_nodes, table, sources, .. } = side.operands;
+fn columns<const W: usize>(
+    side: &Side,
+    row: usize,
+    neighbours: &[u32],
+    edges: Range<usize>,
+    column: usize,
+    out: &mut [f32],
+) -> usize {
+    let Operands { share, base, base_nodes, table, .. } = side.operands;
     let mut sum = [0.0f32; W];
-    let mut kept = [0u32; GROUP];
-    for group in side.neighbours[side.ends[row]..side.ends[row + 1]].chunks(GROUP) {
-        let group = match sources {
-            Nodes::All => group,
-            Nodes::Marked(marks) => keep(group, marks, &mut kept),
-        };
-        for &neighbour in group {
-            let neighbour = neighbour as usize;
-            let scale = side.neighbour_scale[neighbour];
-            let values = &table[neighbour * dim + column..][..W];
-            for (sum, value) in sum.iter_mut().zip(values) {
-                *sum = scale.mul_add(*value, *sum);
-            }
+    for (edge, &neighbour) in edges.clone().zip(&neighbours[edges]) {
+        if let Some(&next) = neighbours.get(edge + AHEAD) {
+            prefetch(side.at::<W>(table, next as usize, column));
+        }
+        let scale = side.neighbour_scale[neighbour as usize];
+        for (sum, value) in sum.iter_mut().zip(side.at::<W>(table, neighbour as usize, column)) {
+            *sum = scale.mul_add(*value, *sum);
         }
     }
-    let (scale, out) = (side.scale[row], &mut out[column..][..W]);
+    let scale = side.scale[row];
     if base_nodes.contains(row) {
-        let base = &base[row * dim + column..][..W];
-        for ((out, base), sum) in out.iter_mut().zip(base).zip(sum) {
-            *out = share * scale.mul_add(sum, *base);
+        for (sum, base) in sum.iter_mut().zip(side.at::<W>(base, row, column)) {
+            *sum = share * scale.mul_add(*sum, *base);
         }
     } else {
-        out.iter_mut().zip(sum).for_each(|(out, sum)| *out = share * (scale * sum));
+        sum.iter_mut().for_each(|sum| *sum = share * (scale * *sum));
     }
+    out[column..][..W].copy_from_slice(&sum);
     W
-}
-
-/// The marked ones of at most [`GROUP`] neighbours, in order; without a branch, for which ones are marked is chance.
-#[inline(always)]
-fn keep<'a>(group: &[u32], marks: &[bool], kept: &'a mut [u32; GROUP]) -> &'a [u32] {
-    let mut count = 0;
-    for &neighbour in group {
-        kept[count] = neighbour;
-        count += usize::from(marks[neighbour as usize]);
-    }
-    &kept[..count]
 }

@@ -299,7 +299,7 @@ impl Sampler for Cnsdiff {
     }
 
     fn state(&self) -> Learnt {
-        let vectors = vec![self.weights.clone(), self.adam.first.clone(), self.adam.second.clone()];
+        let vectors = vec![self.weights.clone(), self.adam.first.to_vec(), self.adam.second.to_vec()];
         Learnt { steps: self.adam.steps, vectors }
     }
 
@@ -308,7 +308,9 @@ impl Sampler for Cnsdiff {
         if [&weights, &first, &second].iter().any(|part| part.len() != self.weights.len()) {
             return false;
         }
-        (self.weights, self.adam.first, self.adam.second) = (weights, first, second);
+        self.weights = weights;
+        self.adam.first.copy_from_slice(&first);
+        self.adam.second.copy_from_slice(&second);
         self.adam.steps = learnt.steps;
         true
     }
