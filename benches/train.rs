@@ -52,6 +52,8 @@ const FOOD: (u32, u32, u32) = (7_732, 6_293, 106_253);
 const SEED: u64 = 1;
 /// Epochs of ours; the first is not counted.
 const EPOCHS: usize = 5;
+/// Turns of ours and of the limit where both change from hour to hour.
+const TURNS: usize = 5;
 /// What can be measured alone.
 const PARTS: [&str; 4] = ["lightgcn", "cnsdiff", "sampling", "ranking"];
 
@@ -191,15 +193,20 @@ fn cnsdiff(input: &Input, flops: f64) -> Result<(), Box<dyn Error>> {
 
 /// `recbole` are the seconds of RecBole for the same.
 fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
-    let (ours, processor) = epoch(graph, &Interactions::default(), json!("uniform"), json!("last"))?;
+    let (mut ours, mut processor, mut bandwidth, mut rows_at) = (f64::INFINITY, f64::INFINITY, 0.0f64, 0.0f64);
+    // In turns, for a virtual machine is not equally fast all the time.
+    for _ in 0..TURNS {
+        let seconds = epoch(graph, &Interactions::default(), json!("uniform"), json!("last"))?;
+        (ours, processor) = (ours.min(seconds.0), processor.min(seconds.1));
+        bandwidth = bandwidth.max(copy_bandwidth((graph.n_users + graph.n_items) * DIM));
+        rows_at = rows_at.max(row_bandwidth(graph));
+    }
     tch::set_num_threads(THREADS as i32);
     let batches = graph.n_edges().div_ceil(BATCH) as f64;
     let (coo, csr) = (autograd(graph, false)? * batches, autograd(graph, true)? * batches);
 
-    let bandwidth = copy_bandwidth((graph.n_users + graph.n_items) * DIM);
     let bytes = Bytes::new(graph)?;
     let limit = |bytes: f64| batches * bytes / bandwidth;
-    let rows_at = row_bandwidth(graph);
     let recbole = recbole.map(|seconds| (seconds, "RecBole"));
     let (coo, csr) = ((coo, "libtorch autograd, COO"), (csr, "libtorch autograd, CSR"));
     row("LightGCN epoch (s)", ours, recbole, Some(limit(bytes.four + bytes.rest)));
@@ -210,7 +217,7 @@ fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
     println!(
         "  limit: {:.0} MB of four whole products per batch (second line: {:.0} MB, two of them partial), {:.0} MB of \
          gather, scatter, regularisation and Adam, at {:.1} GB/s of copying tables of this size; third line: the products \
-         at {:.1} GB/s of reading the rows of all neighbours",
+         at {:.1} GB/s of reading the rows of all neighbours, panel by panel",
         bytes.four / 1e6,
         bytes.two / 1e6,
         bytes.rest / 1e6,

@@ -5,14 +5,12 @@
 //! vectors and the number of threads: the bits are the same everywhere. The entry of `A` at a pair is the product of its two
 //! ends' scales, so that no weights are stored: the graph is read as it is.
 
-use std::ops::Range;
-
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::data::Graph;
 use crate::kernel::prefetch;
-use crate::model::Nodes;
+use crate::model::{Nodes, PANEL};
 
 /// Rows per parallel task.
 const ROWS: usize = 64;
@@ -54,6 +52,7 @@ pub(super) struct Part {
 struct Chunk {
     /// Where the neighbours of each row end.
     ends: Vec<usize>,
+    /// Followed by [`AHEAD`] that are none.
     neighbours: Vec<u32>,
 }
 
@@ -146,12 +145,6 @@ impl<'a> Adjacency<'a> {
 }
 
 impl Side<'_> {
-    /// `W` columns of a row of an operand.
-    #[inline(always)]
-    fn at<'t, const W: usize>(&self, table: &'t [f32], row: usize, column: usize) -> &'t [f32] {
-        &table[row * self.columns + column..][..W]
-    }
-
     fn product(&self, out: &mut [f32]) {
         out.par_chunks_mut(ROWS * self.columns).enumerate().for_each(|(chunk, out)| {
             let (first, last) = (chunk * ROWS, chunk * ROWS + out.len() / self.columns);
@@ -184,57 +177,85 @@ impl Chunk {
             }
             self.ends.push(kept.len());
         }
+        kept.resize(kept.len() + AHEAD, 0);
     }
 }
 
 /// The rows from `first` on that fit into `out`, whose neighbours lie from `start` to `ends`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn rows(side: &Side, first: usize, neighbours: &[u32], mut start: usize, ends: &[usize], out: &mut [f32]) {
-    for ((row, &end), out) in (first..).zip(ends).zip(out.chunks_exact_mut(side.columns)) {
+    let width = side.columns;
+    for ((row, &end), out) in (first..).zip(ends).zip(out.chunks_exact_mut(width)) {
         if side.operands.wanted.contains(row) {
-            let mut column = 0;
-            while column < side.columns {
-                column += match side.columns - column {
-                    32.. => columns::<32>(side, row, neighbours, start..end, column, out),
-                    16.. => columns::<16>(side, row, neighbours, start..end, column, out),
-                    8.. => columns::<8>(side, row, neighbours, start..end, column, out),
-                    _ => columns::<1>(side, row, neighbours, start..end, column, out),
-                };
+            // Those after the row's own are likely to be needed next.
+            let (own, ahead) =
+                (&neighbours[start..end], neighbours.get(start + AHEAD..end + AHEAD).unwrap_or_default());
+            if width == PANEL {
+                out.copy_from_slice(&sums(side, row, own, ahead, whole::<PANEL>));
+            } else {
+                let mut column = 0;
+                while column < width {
+                    column += match width - column {
+                        16.. => part::<16>(side, row, own, ahead, column, out),
+                        8.. => part::<8>(side, row, own, ahead, column, out),
+                        _ => part::<1>(side, row, own, ahead, column, out),
+                    };
+                }
             }
         }
         start = end;
     }
 }
 
-/// `W` columns of a row, whose sums stay in registers. Returns `W`.
+/// A row of `W` columns.
 #[inline(always)]
-fn columns<const W: usize>(
+fn whole<const W: usize>(table: &[f32], row: usize) -> &[f32; W] {
+    &table.as_chunks().0[row]
+}
+
+/// Writes the `W` columns from `column` on of a row. Returns `W`.
+#[inline(always)]
+fn part<const W: usize>(side: &Side, row: usize, own: &[u32], ahead: &[u32], column: usize, out: &mut [f32]) -> usize {
+    let sums: [f32; W] = sums(side, row, own, ahead, |table, row| {
+        table[row * side.columns + column..].first_chunk().unwrap_or(&[0.0; W])
+    });
+    out[column..][..W].copy_from_slice(&sums);
+    W
+}
+
+/// `W` columns of a row, which `at` finds in a table; the sums stay in registers. `own` are the row's neighbours, `ahead`
+/// as many whose rows are asked for meanwhile, or none.
+#[inline(always)]
+fn sums<const W: usize>(
     side: &Side,
     row: usize,
-    neighbours: &[u32],
-    edges: Range<usize>,
-    column: usize,
-    out: &mut [f32],
-) -> usize {
+    own: &[u32],
+    ahead: &[u32],
+    at: impl for<'t> Fn(&'t [f32], usize) -> &'t [f32; W],
+) -> [f32; W] {
     let Operands { share, base, base_nodes, table, .. } = side.operands;
-    let mut sum = [0.0f32; W];
-    for (edge, &neighbour) in edges.clone().zip(&neighbours[edges]) {
-        if let Some(&next) = neighbours.get(edge + AHEAD) {
-            prefetch(side.at::<W>(table, next as usize, column));
-        }
+    let mut sums = [0.0f32; W];
+    let mut add = |neighbour: u32| {
         let scale = side.neighbour_scale[neighbour as usize];
-        for (sum, value) in sum.iter_mut().zip(side.at::<W>(table, neighbour as usize, column)) {
+        for (sum, value) in sums.iter_mut().zip(at(table, neighbour as usize)) {
             *sum = scale.mul_add(*value, *sum);
+        }
+    };
+    if ahead.is_empty() {
+        own.iter().for_each(|&neighbour| add(neighbour));
+    } else {
+        for (&neighbour, &next) in own.iter().zip(ahead) {
+            prefetch(at(table, next as usize));
+            add(neighbour);
         }
     }
     let scale = side.scale[row];
     if base_nodes.contains(row) {
-        for (sum, base) in sum.iter_mut().zip(side.at::<W>(base, row, column)) {
+        for (sum, base) in sums.iter_mut().zip(at(base, row)) {
             *sum = share * scale.mul_add(*sum, *base);
         }
     } else {
-        sum.iter_mut().for_each(|sum| *sum = share * (scale * *sum));
+        sums.iter_mut().for_each(|sum| *sum = share * (scale * *sum));
     }
-    out[column..][..W].copy_from_slice(&sum);
-    W
+    sums
 }
