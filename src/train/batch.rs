@@ -80,7 +80,9 @@ impl Batch {
         panels.for_each(|(panel, gradient)| {
             let columns = panel.len() / layout.rows;
             for (rows, (_, slope)) in [(&users, user), (&positives, positive), (&negatives, negative)] {
-                add_rows(slope, panel, columns, rows, gradient);
+                if slope != 0.0 {
+                    add_rows(slope, panel, columns, rows, gradient);
+                }
             }
         });
         user.0 + (positive.0 + negative.0)

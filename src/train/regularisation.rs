@@ -68,8 +68,7 @@ pub struct Rows<'a> {
 impl Rows<'_> {
     /// For each row one that comes soon after it.
     fn ahead(&self) -> impl Iterator<Item = usize> {
-        let soon = self.ids.iter().skip(AHEAD).chain(std::iter::repeat(&self.ids[0]));
-        soon.map(|&id| self.first + id as usize)
+        self.ids.iter().cycle().skip(AHEAD).map(|&id| self.first + id as usize)
     }
 }
 
