@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 use cnsdiff_pipe::data::synthetic::{Synthetic, World};
 use cnsdiff_pipe::data::{Format, Graph, Interactions};
 use cnsdiff_pipe::engine::{self, Options};
-use cnsdiff_pipe::model::{Adam, AdamParams, Backbone, Nodes, xavier_tables};
+use cnsdiff_pipe::model::{Adam, AdamParams, Backbone, Nodes, Rows, Summands, xavier_tables};
 use cnsdiff_pipe::sampler::{SamplerParams, Step, Uniform};
 use cnsdiff_pipe::stages::registry;
 use cnsdiff_pipe::store::Store;
@@ -203,9 +203,8 @@ fn propagate(sample: &Sample) -> Result<()> {
     let mut marks = vec![false; graph.n_users + graph.n_items];
     users.iter().for_each(|&user| marks[user as usize] = true);
     positives.iter().chain(negatives).for_each(|&item| marks[graph.n_users + item as usize] = true);
-    let mut gradient = tables.clone();
-    let unmarked = gradient.chunks_exact_mut(DIM).zip(&marks).filter(|(_, marked)| !**marked);
-    unmarked.for_each(|(row, _)| row.fill(0.0));
+    let rows = |first: usize, ids| Summands { rows: Rows { first, ids }, values: &tables[..BATCH * DIM] };
+    let gradient = [rows(0, users), rows(graph.n_users, positives), rows(graph.n_users, negatives)];
     let [mut encoded, mut pulled_back] = [(); 2].map(|()| vec![0.0; tables.len()]);
     let mut encoder = Backbone::Lightgcn { layers: 2 }.encoder(graph, DIM, Device::Cpu);
     counted(&mut || {

@@ -5,10 +5,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Nodes;
-use crate::kernel::Aligned;
+use crate::kernel::{Aligned, prefetch};
 
 /// Rows that are copied by one parallel task.
 const ROWS: usize = 256;
+
+/// How many rows before it is needed a row is asked for.
+const AHEAD: usize = 8;
 
 /// Columns of a panel: two cache lines.
 pub const PANEL: usize = 32;
@@ -61,12 +64,46 @@ impl Layout {
         });
     }
 
-    /// Copies the rows of `nodes` of row-major `values` to a panel, which has these columns.
-    pub fn scatter(self, values: &[f32], nodes: Nodes, columns: Range<usize>, panel: &mut [f32]) {
-        for (node, row) in panel.chunks_exact_mut(columns.len()).enumerate().filter(|(node, _)| nodes.contains(*node)) {
-            row.copy_from_slice(&values[node * self.dim..][columns.clone()]);
+    /// Makes the rows of `nodes` of a panel, which has these columns, the sums of the summands for them.
+    pub fn sum(self, summands: &[Summands], nodes: Nodes, columns: Range<usize>, panel: &mut [f32]) {
+        let width = columns.len();
+        let of_nodes = panel.chunks_exact_mut(width).enumerate().filter(|(node, _)| nodes.contains(*node));
+        of_nodes.for_each(|(_, row)| row.fill(0.0));
+        for Summands { rows, values } in summands {
+            for ((row, ahead), values) in rows.places().zip(rows.ahead()).zip(values.chunks_exact(self.dim)) {
+                prefetch(&panel[ahead * width..][..width]);
+                let sum = &mut panel[row * width..][..width];
+                sum.iter_mut().zip(&values[columns.clone()]).for_each(|(sum, value)| *sum += value);
+            }
         }
     }
+}
+
+/// Rows of a table, repetitions included.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    /// The row that `ids` count from.
+    pub first: usize,
+    pub ids: &'a [u32],
+}
+
+impl Rows<'_> {
+    pub fn places(&self) -> impl Iterator<Item = usize> {
+        self.ids.iter().map(|&id| self.first + id as usize)
+    }
+
+    /// For each row one that comes soon after it.
+    pub fn ahead(&self) -> impl Iterator<Item = usize> {
+        self.ids.iter().cycle().skip(AHEAD).map(|&id| self.first + id as usize)
+    }
+}
+
+/// Summands of some rows of a table.
+#[derive(Clone, Copy)]
+pub struct Summands<'a> {
+    pub rows: Rows<'a>,
+    /// Row-major: one for each of the rows.
+    pub values: &'a [f32],
 }
 
 #[cfg(test)]
@@ -87,6 +124,17 @@ mod tests {
             layout.gather(&table, Nodes::All, &mut all);
             layout.gather(&table, Nodes::Marked(&[false, true, false]), &mut some);
             assert_eq!(all, values);
+            let (twice, once) = (Rows { first: 1, ids: &[1, 1] }, Rows { first: 0, ids: &[0] });
+            let summands =
+                [Summands { rows: twice, values: &values[..2 * dim] }, Summands { rows: once, values: &values[dim..] }];
+            let mut sums = Aligned::zeros(3 * dim);
+            sums.fill(7.0);
+            for (panel, columns) in sums.chunks_mut(layout.panel()).zip(layout.columns()) {
+                layout.sum(&summands, Nodes::Marked(&[true, false, true]), columns, panel);
+            }
+            let both = values[..dim].iter().zip(&values[dim..]).map(|(a, b)| a + b);
+            let expected = [values[dim..2 * dim].to_vec(), vec![7.0; dim], both.collect()].concat();
+            assert_eq!(sums, layout.arrange(&expected));
             assert_eq!(some, [vec![0.0; dim], values[dim..2 * dim].to_vec(), vec![0.0; dim]].concat());
         }
     }

@@ -12,7 +12,7 @@ mod product;
 use rayon::prelude::*;
 
 use self::product::{Adjacency, Operands, Part};
-use super::{Encoder, Layout, Nodes};
+use super::{Encoder, Layout, Nodes, Summands};
 use crate::data::Graph;
 use crate::kernel::Aligned;
 
@@ -47,7 +47,7 @@ impl Encoder for LightGcn<'_> {
         layout.gather(rows, nodes, encoded);
     }
 
-    fn pull_back(&mut self, encoded_gradient: &[f32], nodes: Nodes, table_gradient: &mut [f32]) {
+    fn pull_back(&mut self, encoded_gradient: &[Summands], nodes: Nodes, table_gradient: &mut [f32]) {
         let Self { layers, layout, ref adjacency, ref mut rows, ref mut between, ref mut part } = *self;
         adjacency.restrict(nodes, Nodes::All, part);
         let pass = Pass { adjacency, layers, part, sources: nodes, wanted: Nodes::All };
@@ -55,7 +55,7 @@ impl Encoder for LightGcn<'_> {
         let columns: Vec<_> = layout.columns().collect();
         let targets = table_gradient.par_chunks_mut(panel).zip(between.par_chunks_mut(panel));
         rows.par_chunks_mut(panel).zip(columns).zip(targets).for_each(|((rows, columns), (gradient, between))| {
-            layout.scatter(encoded_gradient, nodes, columns, rows);
+            layout.sum(encoded_gradient, nodes, columns, rows);
             pass.smooth(rows, gradient, between);
         });
     }
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::data::Interactions;
-    use crate::model::Backbone;
+    use crate::model::{Backbone, Rows};
     use crate::rng;
 
     fn graph(users: usize, items: usize, pairs: &[(u32, u32)]) -> Graph {
@@ -218,8 +218,10 @@ mod tests {
             for (row, _) in rows.chunks_exact_mut(dim).zip(&marks).filter(|(_, marked)| !**marked) {
                 row.fill(0.0);
             }
-            model.pull_back(&rows, Nodes::All, &mut whole);
-            model.pull_back(&rows, Nodes::Marked(&marks), &mut part);
+            let ids: Vec<u32> = (0..90).collect();
+            let gradient = [Summands { rows: Rows { first: 0, ids: &ids }, values: &rows }];
+            model.pull_back(&gradient, Nodes::All, &mut whole);
+            model.pull_back(&gradient, Nodes::Marked(&marks), &mut part);
             assert_eq!(whole, part);
         }
     }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Encoder, Layout, Nodes};
+use super::{Encoder, Layout, Nodes, Summands};
 
 pub struct Mf(pub Layout);
 
@@ -11,11 +11,10 @@ impl Encoder for Mf {
         self.0.gather(tables, nodes, encoded);
     }
 
-    fn pull_back(&mut self, encoded_gradient: &[f32], nodes: Nodes, table_gradient: &mut [f32]) {
+    fn pull_back(&mut self, encoded_gradient: &[Summands], _: Nodes, table_gradient: &mut [f32]) {
         let columns: Vec<_> = self.0.columns().collect();
         table_gradient.par_chunks_mut(self.0.panel()).zip(columns).for_each(|(panel, columns)| {
-            panel.fill(0.0);
-            self.0.scatter(encoded_gradient, nodes, columns, panel);
+            self.0.sum(encoded_gradient, Nodes::All, columns, panel);
         });
     }
 }

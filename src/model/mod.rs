@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adam::{Adam, AdamParams};
 pub use init::xavier_tables;
-pub use layout::{Layout, PANEL};
+pub use layout::{Layout, PANEL, Rows, Summands};
 
 /// The model that maps tables to vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,9 +70,9 @@ pub trait Encoder: Send {
     /// Writes the encoded vectors of `nodes`; the rows of other nodes may hold anything afterwards.
     fn encode(&mut self, tables: &[f32], nodes: Nodes, encoded: &mut [f32]);
 
-    /// Writes the gradient with respect to the tables, given the one with respect to the encoded vectors, which is zero
-    /// outside `nodes`.
-    fn pull_back(&mut self, encoded_gradient: &[f32], nodes: Nodes, table_gradient: &mut [f32]);
+    /// Writes the gradient with respect to the tables, given the summands, all of `nodes`, of the one with respect to the
+    /// encoded vectors. It is summed row by row in the order given.
+    fn pull_back(&mut self, encoded_gradient: &[Summands], nodes: Nodes, table_gradient: &mut [f32]);
 }
 
 #[cfg(feature = "torch")]

@@ -3,9 +3,12 @@
 use rayon::prelude::*;
 
 use super::{Outcome, Sampler, SamplerError, Step, bpr};
+use crate::kernel::prefetch;
 
 /// Rows per parallel task: fixed, since losses are summed task by task.
 const BLOCK: usize = 256;
+/// How many rows before they are needed vectors are asked for.
+const AHEAD: usize = 4;
 
 #[derive(Default)]
 pub struct Rns {
@@ -45,6 +48,11 @@ fn losses(step: &Step, first: usize, weight: f64, user: &mut [f32], positive: &m
     let dim = step.dim;
     let gradients = user.chunks_exact_mut(dim).zip(positive.chunks_exact_mut(dim)).zip(negative.chunks_exact_mut(dim));
     let rows = (first..).zip(gradients).map(|(row, ((du, di), dj))| {
+        if row + AHEAD < step.users.len() {
+            prefetch(step.user(step.users[row + AHEAD]));
+            prefetch(step.item(step.positives[row + AHEAD]));
+            prefetch(step.item(step.negatives[row + AHEAD]));
+        }
         let (u, i, j) = (step.users[row], step.positives[row], step.negatives[row]);
         bpr::pair(step.user(u), step.item(i), step.item(j), weight, du, di, dj)
     });

@@ -159,8 +159,6 @@ struct Training<'a> {
     gradient: Aligned,
     /// Row-major.
     encoded: Aligned,
-    /// Row-major; all zeros between steps.
-    encoded_gradient: Aligned,
     batch: Batch,
     done: usize,
     since_best: usize,
@@ -221,7 +219,6 @@ impl<'a> Training<'a> {
             adam: Adam::new(config.optimizer.clone(), length),
             gradient: Aligned::zeros(length),
             encoded: Aligned::zeros(length),
-            encoded_gradient: Aligned::zeros(length),
             batch: Batch::new(graph.n_users, layout),
             done: 0,
             since_best: 0,
@@ -302,7 +299,7 @@ impl<'a> Training<'a> {
     /// One optimiser step. Returns what the sampler said, and the regularisation.
     fn step(&mut self, pairs: &[(u32, u32)], index: u64) -> Result<(Outcome, f64), TrainError> {
         let Config { dim, seed, epochs, batch_size, .. } = *self.config;
-        let Self { batch, encoded_gradient, gradient, .. } = self;
+        let Self { batch, gradient, .. } = self;
         batch.fill(pairs, &self.uniform, seed, index);
         let read = if self.config.sampler.reads_all_items() { Nodes::All } else { batch.nodes() };
         self.encoder.encode(&self.tables, read, &mut self.encoded);
@@ -318,11 +315,10 @@ impl<'a> Training<'a> {
             n_users: self.graph.n_users,
             dim,
         })?;
-        batch.scatter(&outcome, encoded_gradient);
-        self.encoder.pull_back(encoded_gradient, batch.nodes(), gradient);
+        self.encoder.pull_back(&batch.summands(&outcome), batch.nodes(), gradient);
         let penalty = batch.regularise(&self.config.reg, &self.tables, batch_size, gradient);
         self.adam.step(&mut self.tables, gradient);
-        batch.clear(encoded_gradient);
+        batch.clear();
         Ok((outcome, penalty))
     }
 

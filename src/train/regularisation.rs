@@ -5,12 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::prefetch;
-use crate::model::Layout;
+use crate::model::{Layout, Rows};
 
 /// Running sums of a sum of squares: fixed, so that its bits do not depend on the width of the processor's vectors.
 const LANES: usize = 16;
-/// How many rows before it is needed a row is asked for.
-const AHEAD: usize = 8;
 
 /// The form and weight of the penalty. `X_u, X_i, X_j` are the step's rows of users, positives and negatives,
 /// repetitions included.
@@ -55,20 +53,6 @@ impl Regularisation {
             Form::Sq2b => (self.weight * square / (2.0 * count), self.weight / count),
         };
         (penalty, slope as f32)
-    }
-}
-
-/// Rows of a table, repetitions included.
-pub struct Rows<'a> {
-    /// The row that `ids` count from.
-    pub first: usize,
-    pub ids: &'a [u32],
-}
-
-impl Rows<'_> {
-    /// For each row one that comes soon after it.
-    fn ahead(&self) -> impl Iterator<Item = usize> {
-        self.ids.iter().cycle().skip(AHEAD).map(|&id| self.first + id as usize)
     }
 }
 

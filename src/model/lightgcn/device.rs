@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::data::Graph;
-use crate::model::{Encoder, Layout, Nodes, PANEL};
+use crate::model::{Encoder, Layout, Nodes, PANEL, Summands};
 
 /// `P` as in [`super::LightGcn`]; vectors come from and go back to main memory.
 pub struct OnDevice {
@@ -75,8 +75,16 @@ impl Encoder for OnDevice {
         self.smooth(Tensor::cat(&panels, 1)).copy_data(encoded, encoded.len());
     }
 
-    fn pull_back(&mut self, encoded_gradient: &[f32], _: Nodes, table_gradient: &mut [f32]) {
-        let rows = self.smooth(self.upload(encoded_gradient).view([-1, self.layout.dim as i64]));
+    fn pull_back(&mut self, encoded_gradient: &[Summands], _: Nodes, table_gradient: &mut [f32]) {
+        let dim = self.layout.dim;
+        // Not on the GPU, where the order of a sum is chance.
+        let mut sums = vec![0.0; table_gradient.len()];
+        for Summands { rows, values } in encoded_gradient {
+            for (row, values) in rows.places().zip(values.chunks_exact(dim)) {
+                sums[row * dim..][..dim].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        let rows = self.smooth(self.upload(&sums).view([-1, dim as i64]));
         let panels: Vec<Tensor> = rows.split(PANEL as i64, 1).iter().map(|panel| panel.reshape([-1])).collect();
         Tensor::cat(&panels, 0).copy_data(table_gradient, table_gradient.len());
     }
@@ -88,6 +96,7 @@ mod tests {
 
     use super::*;
     use crate::data::Interactions;
+    use crate::model::Rows;
     use crate::model::lightgcn::LightGcn;
     use crate::rng;
 
@@ -104,10 +113,12 @@ mod tests {
         let graph = Graph::with_size(users, items, &pairs);
         let layout = Layout { rows: users + items, dim };
         let values: Vec<f32> = (0..layout.rows * dim).map(|_| rng.random::<f32>() - 0.5).collect();
+        let ids: Vec<u32> = (0..layout.rows as u32).collect();
         let both = |encoder: &mut dyn Encoder| {
             let [mut encoded, mut gradient] = [(); 2].map(|()| vec![0.0; values.len()]);
             encoder.encode(&layout.arrange(&values), Nodes::All, &mut encoded);
-            encoder.pull_back(&values, Nodes::All, &mut gradient);
+            let summands = Summands { rows: Rows { first: 0, ids: &ids }, values: &values };
+            encoder.pull_back(&[summands], Nodes::All, &mut gradient);
             [encoded, gradient].concat()
         };
         let expected = both(&mut LightGcn::new(&graph, 3, layout));
