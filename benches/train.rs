@@ -193,19 +193,20 @@ fn cnsdiff(input: &Input, flops: f64) -> Result<(), Box<dyn Error>> {
 
 /// `recbole` are the seconds of RecBole for the same.
 fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
+    let batches = graph.n_edges().div_ceil(BATCH) as f64;
+    let bytes = Bytes::new(graph)?;
     let (mut ours, mut processor, mut bandwidth, mut rows_at) = (f64::INFINITY, f64::INFINITY, 0.0f64, 0.0f64);
     // In turns, for a virtual machine is not equally fast all the time.
     for _ in 0..TURNS {
         let seconds = epoch(graph, &Interactions::default(), json!("uniform"), json!("last"))?;
         (ours, processor) = (ours.min(seconds.0), processor.min(seconds.1));
-        bandwidth = bandwidth.max(copy_bandwidth((graph.n_users + graph.n_items) * DIM));
-        rows_at = rows_at.max(row_bandwidth(graph));
+        let length = (graph.n_users + graph.n_items) * DIM;
+        bandwidth = bandwidth.max(copy_bandwidth(length, batches * (bytes.four + bytes.rest)));
+        rows_at = rows_at.max(row_bandwidth(graph, batches * bytes.two));
     }
     tch::set_num_threads(THREADS as i32);
-    let batches = graph.n_edges().div_ceil(BATCH) as f64;
     let (coo, csr) = (autograd(graph, false)? * batches, autograd(graph, true)? * batches);
 
-    let bytes = Bytes::new(graph)?;
     let limit = |bytes: f64| batches * bytes / bandwidth;
     let recbole = recbole.map(|seconds| (seconds, "RecBole"));
     let (coo, csr) = ((coo, "libtorch autograd, COO"), (csr, "libtorch autograd, CSR"));

@@ -13,7 +13,10 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::{BATCH, DIM, SEED, THREADS, best, pairs};
+use crate::{BATCH, DIM, EPOCHS, SEED, THREADS, best, pairs};
+
+/// Runs of a limit per turn: as many as epochs that count.
+const WINDOWS: usize = EPOCHS - 1;
 
 /// Multiplications and additions per second of libtorch's product of two square matrices, on all threads.
 pub fn product_rate() -> f64 {
@@ -65,21 +68,29 @@ impl Bytes {
     }
 }
 
-/// Bytes read and written per second by all threads when tables of `length` numbers are copied.
-pub fn copy_bandwidth(length: usize) -> f64 {
+/// Bytes read and written per second by all threads when tables of `length` numbers are copied until `bytes` are moved: as
+/// long as what it is compared with, for a machine is faster for a moment than it is for long.
+pub fn copy_bandwidth(length: usize, bytes: f64) -> f64 {
     let (from, mut to) = (vec![1.0f32; length], vec![0.0f32; length]);
-    let seconds = best(50, || {
+    let copies = (bytes / (8 * length) as f64).ceil() as usize;
+    let seconds = best(WINDOWS, || {
         let share = length.div_ceil(THREADS);
-        to.par_chunks_mut(share).zip(from.par_chunks(share)).for_each(|(to, from)| to.copy_from_slice(from));
+        to.par_chunks_mut(share).zip(from.par_chunks(share)).for_each(|(to, from)| {
+            for _ in 0..copies {
+                black_box(&mut *to).copy_from_slice(from);
+            }
+        });
     });
-    (8 * length) as f64 / seconds
+    (copies * 8 * length) as f64 / seconds
 }
 
-/// Bytes read per second by all threads when the rows of a table are taken in the order of the graph's neighbours, each
-/// thread reading a panel.
-pub fn row_bandwidth(graph: &Graph) -> f64 {
+/// Bytes read per second by all threads when the rows of a table are taken in the order of the graph's neighbours until
+/// `bytes` are read, each thread reading a panel.
+pub fn row_bandwidth(graph: &Graph, bytes: f64) -> f64 {
     let layout = Layout { rows: graph.n_users + graph.n_items, dim: DIM };
     let table = Aligned::zeros(layout.rows * DIM);
+    let pass = 2 * graph.n_edges() * 4 * DIM;
+    let passes = (bytes / pass as f64).ceil() as usize;
     let read = |neighbours: &[u32], panel: &[f32]| {
         let mut row = [0.0f32; PANEL];
         for &neighbour in neighbours {
@@ -87,12 +98,14 @@ pub fn row_bandwidth(graph: &Graph) -> f64 {
             black_box(&row);
         }
     };
-    let seconds = best(50, || {
+    let seconds = best(WINDOWS, || {
         table.par_chunks_exact(layout.panel()).for_each(|panel| {
             let (users, items) = panel.split_at(graph.n_users * PANEL);
-            read(&graph.user_items, items);
-            read(&graph.item_users, users);
+            for _ in 0..passes {
+                read(&graph.user_items, items);
+                read(&graph.item_users, users);
+            }
         });
     });
-    (2 * graph.n_edges() * 4 * DIM) as f64 / seconds
+    (passes * pass) as f64 / seconds
 }
