@@ -2,7 +2,7 @@
 # Everything builds in release mode, so that the heavy dependencies compile once.
 
 CARGO ?= cargo
-PIPE = target/release/cnsdiff-pipe
+PIPE = $(or $(CARGO_TARGET_DIR),target)/release/cnsdiff-pipe
 # A folder with copies of public data files, when there is one; see docs/data.md.
 MIRROR ?= $(wildcard ../shared/data)
 
