@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use super::Interactions;
+use super::tabulate::bound;
 
 /// Distinct user-item pairs, each stored from both sides with neighbours in ascending order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,8 +23,7 @@ impl Graph {
     /// The graph over users `0..=max(user)` and items `0..=max(item)`. Repeated pairs count once: summing them into
     /// heavier edges is a known trap of loaders of this lineage.
     pub fn from_interactions(interactions: &Interactions) -> Self {
-        let size = |ids: &[u32]| ids.iter().max().map_or(0, |&max| max as usize + 1);
-        Self::with_size(size(&interactions.user), size(&interactions.item), interactions)
+        Self::with_size(bound(&interactions.user), bound(&interactions.item), interactions)
     }
 
     /// The graph over `n_users` users and `n_items` items; those without interactions are isolated nodes. All ids

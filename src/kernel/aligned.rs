@@ -3,7 +3,7 @@ use std::ops::{Deref, DerefMut};
 use arrow::buffer::MutableBuffer;
 
 /// Numbers that start with a cache line, as those of arrow's buffers do. Rows of whole lines then touch no more lines than
-/// they fill, and no vector that is loaded lies in two of them: sparse products take half as long.
+/// they fill, and no vector that is loaded lies in two of them; sparse products depend on it.
 #[derive(Debug, PartialEq)]
 pub struct Aligned(MutableBuffer);
 

@@ -88,13 +88,13 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    pub fn places(&self) -> impl Iterator<Item = usize> {
+    pub fn places(&self) -> impl Iterator<Item = usize> + Clone {
         self.ids.iter().map(|&id| self.first + id as usize)
     }
 
     /// For each row one that comes soon after it.
     pub fn ahead(&self) -> impl Iterator<Item = usize> {
-        self.ids.iter().cycle().skip(AHEAD).map(|&id| self.first + id as usize)
+        self.places().cycle().skip(AHEAD)
     }
 }
 

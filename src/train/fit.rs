@@ -250,13 +250,9 @@ impl<'a> Training<'a> {
             return;
         }
         self.adam.steps = state.adam_steps;
-        for (to, from) in [&mut self.tables, &mut self.adam.first, &mut self.adam.second].into_iter().zip([
-            state.tables,
-            state.first,
-            state.second,
-        ]) {
-            to.copy_from_slice(&from);
-        }
+        self.tables.copy_from_slice(&state.tables);
+        self.adam.first.copy_from_slice(&state.first);
+        self.adam.second.copy_from_slice(&state.second);
         self.done = state.epoch;
         self.since_best = state.since_best;
         self.best = state.best;
@@ -366,11 +362,11 @@ impl<'a> Training<'a> {
     }
 
     fn model(mut self) -> Result<Model, TrainError> {
-        let (best_epoch, tables) = match self.best.take() {
-            Some(best) => (best.epoch, best.tables),
-            None => (self.done, self.tables.to_vec()),
+        let (best_epoch, tables) = match &self.best {
+            Some(best) => (best.epoch, best.tables.as_slice()),
+            None => (self.done, &*self.tables),
         };
-        self.encoder.encode(&tables, Nodes::All, &mut self.encoded);
+        self.encoder.encode(tables, Nodes::All, &mut self.encoded);
         let masks = match self.config.mask {
             Mask::Train => vec![self.graph],
             Mask::TrainValid => vec![self.graph, &self.valid],

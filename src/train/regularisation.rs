@@ -59,9 +59,9 @@ impl Regularisation {
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn sum_of_squares(table: &[f32], layout: Layout, rows: &Rows) -> f64 {
     let mut sums = [0.0f64; LANES];
-    for (&id, ahead) in rows.ids.iter().zip(rows.ahead()) {
+    for (row, ahead) in rows.places().zip(rows.ahead()) {
         layout.row(ahead).for_each(|(_, places)| prefetch(&table[places]));
-        for (_, places) in layout.row(rows.first + id as usize) {
+        for (_, places) in layout.row(row) {
             let (blocks, rest) = table[places].as_chunks::<LANES>();
             for block in blocks {
                 for (sum, &value) in sums.iter_mut().zip(block) {
@@ -79,11 +79,10 @@ fn sum_of_squares(table: &[f32], layout: Layout, rows: &Rows) -> f64 {
 /// Adds `slope` times each of some rows of a panel to the same row of `sum`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn add_rows(slope: f32, panel: &[f32], columns: usize, rows: &Rows, sum: &mut [f32]) {
-    for (&id, ahead) in rows.ids.iter().zip(rows.ahead()) {
+    for (row, ahead) in rows.places().zip(rows.ahead()) {
         prefetch(&panel[ahead * columns..][..columns]);
         prefetch(&sum[ahead * columns..][..columns]);
-        let first = (rows.first + id as usize) * columns;
-        for (sum, value) in sum[first..first + columns].iter_mut().zip(&panel[first..first + columns]) {
+        for (sum, value) in sum[row * columns..][..columns].iter_mut().zip(&panel[row * columns..]) {
             *sum = slope.mul_add(*value, *sum);
         }
     }
