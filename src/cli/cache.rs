@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::{Cache, Global};
 use super::clock::timestamp;
 use super::exit::{DONE, STORE, Stop};
-use super::project::open_store;
+use super::project::{open_store, store_error};
 use super::record::Record;
 use crate::digest::Digest;
 use crate::store::{GcOptions, Store};
@@ -28,7 +28,7 @@ pub fn main(args: &Cache, global: &Global, ui: &Ui) -> Result<u8, Stop> {
 fn list(store: &Store, ui: &Ui) -> Result<u8, Stop> {
     let mut rows = Vec::new();
     let mut total = 0;
-    for key in store.keys().map_err(Stop::store)? {
+    for key in store.keys().map_err(store_error)? {
         let (Some(entry), origin) = (store.index_entry(&key).ok().flatten(), store.origin(&key).ok().flatten()) else {
             ui.warn(&format!("the entry of {key} is damaged; `cnsdiff-pipe cache verify --repair` removes it"));
             continue;
@@ -63,15 +63,18 @@ fn collect(store: &Store, days: u64, dry_run: bool, ui: &Ui) -> Result<u8, Stop>
     for record in Record::all(store).into_iter().filter(|record| record.started > since) {
         keep.extend(record.with_stages(store)?.stages.iter().filter_map(|stage| stage.key));
     }
-    let report = store.gc(&GcOptions { keep, older_than: age, dry_run }).map_err(Stop::store)?;
+    let used = store.last_keys(age).map_err(store_error)?.names;
+    let unneeded = Record::outdated(store, &since, &used);
+    let report = store.gc(&GcOptions { keep, older_than: age, unneeded, dry_run }).map_err(store_error)?;
     if ui.json {
         ui.result_json(&report)?;
     } else {
         let verb = if dry_run { "would remove" } else { "removed" };
         ui.result(&format!(
-            "{verb} {} and {} ({}); {} ({}) stay",
+            "{verb} {}, {} and {} ({} of disk space); {} ({}) stay",
             text::count(report.entries, "result"),
             text::count(report.objects, "object"),
+            text::count(report.others, "other file"),
             text::bytes(report.bytes),
             text::count(report.kept_entries, "result"),
             text::bytes(report.kept_bytes),
@@ -81,7 +84,7 @@ fn collect(store: &Store, days: u64, dry_run: bool, ui: &Ui) -> Result<u8, Stop>
 }
 
 fn verify(store: &Store, repair: bool, ui: &Ui) -> Result<u8, Stop> {
-    let report = store.verify(repair).map_err(Stop::store)?;
+    let report = store.verify(repair).map_err(store_error)?;
     if ui.json {
         ui.result_json(&report)?;
     } else {
@@ -90,7 +93,8 @@ fn verify(store: &Store, repair: bool, ui: &Ui) -> Result<u8, Stop> {
         }
         let (entries, objects) = (text::count(report.entries, "result"), text::count(report.objects, "object"));
         ui.result(&format!(
-            "read {entries} and {objects} ({}), {} damaged",
+            "read {entries}, {objects} and {} ({}), {} damaged",
+            text::count(report.downloads, "download"),
             text::bytes(report.bytes),
             report.damaged.len()
         ));

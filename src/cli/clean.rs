@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::args::{Clean, Global};
 use super::exit::{DONE, Stop};
-use super::project::{Project, engine_error, open_store};
+use super::project::{Project, engine_error, open_store, store_error};
 use crate::digest::Digest;
 use crate::engine;
 use crate::ui::{Ui, text};
@@ -15,7 +15,7 @@ pub fn main(args: &Clean, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     if args.everything {
         let directory = store.dir().to_owned();
         if !args.dry_run {
-            store.destroy().map_err(Stop::store)?;
+            store.destroy().map_err(store_error)?;
         }
         ui.result(&format!("{verb} the cache {}", directory.display()));
         return Ok(DONE);
@@ -28,14 +28,14 @@ pub fn main(args: &Clean, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     };
     let options = project.options(&args.mirrors);
     let states = engine::probe(plan, &project.registry, &store, &options).map_err(engine_error)?;
-    let previous = store.previous(&plan.pipeline.name);
+    let previous = store.previous(options.pipeline(plan));
     // What is current, and what was current when the pipeline last ran.
     let keys: BTreeSet<Digest> = chosen
         .iter()
         .flat_map(|&index| [states[index].key(), previous.get(&plan.instance(index).id).copied()])
         .flatten()
         .collect();
-    let report = store.forget(&keys, args.dry_run).map_err(Stop::store)?;
+    let report = store.forget(&keys, args.dry_run).map_err(store_error)?;
     if ui.json {
         ui.result_json(&report)?;
     } else {

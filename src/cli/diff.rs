@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::args::{Diff, Global};
 use super::exit::{DONE, Stop};
-use super::project::open_store;
+use super::project::{open_store, store_error};
 use super::record::{Record, StageRecord};
 use crate::digest::Digest;
-use crate::store::{Store, columns};
+use crate::store::{Store, StoreError, columns};
 use crate::ui::{Style, Tone, Ui};
 
 /// How two runs differ.
@@ -175,10 +175,11 @@ fn changed_results(id: &str, old: &StageRecord, new: &StageRecord, store: &Store
 
 /// `columns value; first in row 3`, as long as the cache still has both objects.
 fn how(old: &Digest, new: &Digest, store: &Store) -> Result<Option<String>, Stop> {
-    let [old, new] = [old, new].map(|digest| store.object_path(digest));
-    if !old.exists() || !new.exists() {
-        return Ok(None);
-    }
+    let (old, new) = match (store.sound_object(old), store.sound_object(new)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (Err(StoreError::Damaged { .. }), _) | (_, Err(StoreError::Damaged { .. })) => return Ok(None),
+        (Err(error), _) | (_, Err(error)) => return Err(store_error(error)),
+    };
     let [before, after] = [&old, &new].map(|path| columns::digests(path).map_err(Stop::store));
     let before: BTreeMap<String, Digest> = before?.1.into_iter().collect();
     let (_, after) = after?;

@@ -33,7 +33,7 @@ pub fn main(args: &Explain, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     let options = project.options(&args.mirrors);
     let resolver = Resolver::new(&project.plan, &project.registry, &store, &options).map_err(engine_error)?;
     let states = resolver.probe();
-    let previous = store.previous(&project.plan.pipeline.name);
+    let previous = store.previous(options.pipeline(&project.plan));
     let explainer = Explainer { project: &project, store: &store, resolver: &resolver, states: &states, previous };
     let explanations = chosen.into_iter().map(|index| explainer.explain(index)).collect::<Result<Vec<_>, _>>()?;
     if ui.json {

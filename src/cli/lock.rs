@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::store::{Entry, OutputEntry, Store, columns};
 
 use super::exit::Stop;
+use super::project::store_error;
 
 const TITLE: &str = "# cnsdiff-pipe lock ";
 const HEADER: &str = "# cnsdiff-pipe lock 2: results of every stage; `cnsdiff-pipe run --locked` compares with it";
@@ -104,12 +105,7 @@ impl Lock {
 
     /// Writes the file, unless it has this content already. Answers whether it did.
     pub fn write(&self, path: &Path) -> Result<bool, Stop> {
-        let text = self.render();
-        if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
-            return Ok(false);
-        }
-        super::project::replace(path, text.as_bytes())?;
-        Ok(true)
+        super::project::update(path, self.render().as_bytes())
     }
 
     /// The first difference between the lock and `results`, which come in topological order; so that what is named
@@ -154,7 +150,7 @@ impl Difference {
 
 /// `artifact `curve` differs in column `value`, first in row 12 (epoch 3)`.
 fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<String, Stop> {
-    let (name, path) = (&new.name, store.object_path(&new.digest));
+    let name = &new.name;
     let columns = short(new, store)?;
     let names = |columns: &[(String, String)]| columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     if names(&columns) != names(&locked.columns) {
@@ -169,8 +165,8 @@ fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<Str
         _ => format!("its artifact `{name}` differs in columns `{}`", changed.join("`, `")),
     };
     // The locked artifact may still be here, from before: then the place is known, too.
-    let old = store.object_path(&locked.digest);
-    if old.exists()
+    let path = store.sound_object(&new.digest).map_err(store_error)?;
+    if let Ok(old) = store.sound_object(&locked.digest)
         && let Some(place) = columns::first_difference(&old, &path).map_err(Stop::store)?
     {
         text.push_str(&format!(", first in {place}"));
@@ -181,7 +177,7 @@ fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<Str
 /// Columns with the first digits of their digests.
 fn short(output: &OutputEntry, store: &Store) -> Result<Vec<(String, String)>, Stop> {
     let digests = match output.columns.as_slice() {
-        [] => columns::digests(&store.object_path(&output.digest)).map_err(Stop::store)?.1,
+        [] => columns::digests(&store.sound_object(&output.digest).map_err(store_error)?).map_err(Stop::store)?.1,
         known => known.to_vec(),
     };
     Ok(digests.into_iter().map(|(name, digest)| (name, digest.short())).collect())

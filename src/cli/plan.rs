@@ -36,7 +36,7 @@ pub fn word(state: &State) -> &'static str {
 pub fn show(project: &Project, store: &Store, options: &Options, all: bool, ui: &Ui) -> Result<u8, Stop> {
     let plan = &project.plan;
     let states = engine::probe(plan, &project.registry, store, options).map_err(engine_error)?;
-    let seconds = engine::estimate(plan, store, &states);
+    let seconds = engine::estimate(plan, store, options, &states);
     let count = |wanted: fn(&State) -> bool| states.iter().filter(|state| wanted(state)).count();
     let run = count(|state| matches!(state, State::Miss { .. }));
     let waits = count(|state| matches!(state, State::Waits { .. }));

@@ -1,16 +1,18 @@
 //! Where things are: the pipeline file, the cache, and what the command line changes in a pipeline. Knows nothing
 //! of what the commands do with them.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::args::{Changes, Global, Mirrors, Selection};
 use super::exit::{Message, Stop, WRONG};
+use crate::digest::Digest;
 use crate::engine::{EngineError, Options, Registry};
 use crate::plan::Plan;
 use crate::spec;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::ui::Ui;
 
 /// Where `data fetch` keeps raw files, beside the cache.
@@ -49,6 +51,7 @@ impl Project {
         let program = std::env::current_exe().unwrap_or_default();
         Options {
             worker: program.with_file_name("cnsdiff-pipe-worker"),
+            file: fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone()),
             base: self.path.parent().map(Path::to_owned).unwrap_or_default(),
             data: Some(DATA.into()),
             mirrors: mirrors.all(),
@@ -70,13 +73,26 @@ impl Project {
 pub fn engine_error(error: EngineError) -> Stop {
     match error {
         EngineError::Plan(error) => Stop::wrong(error),
-        EngineError::Store(error) => Stop::store(error),
+        EngineError::Store(error) => store_error(error),
     }
+}
+
+/// The cache cannot be used, and what to do about it.
+pub fn store_error(error: StoreError) -> Stop {
+    let read_only = error.is_read_only();
+    let stop = Stop::store(error);
+    if read_only { stop.help("this cache cannot be written; name another with --cache DIR") } else { stop }
 }
 
 /// Opens the cache; it is made when there is none.
 pub fn open_store(global: &Global) -> Result<Store, Stop> {
-    Store::open(&global.cache).map_err(Stop::store)
+    // Workers get paths as JSON.
+    let path = std::path::absolute(&global.cache).unwrap_or_else(|_| global.cache.clone());
+    if path.to_str().is_none() {
+        return Err(Stop::wrong(format!("the path of the cache, `{}`, is not UTF-8", path.display()))
+            .help("name another with --cache DIR"));
+    }
+    Store::open(&global.cache).map_err(store_error)
 }
 
 /// `pipeline.yaml`, or the only YAML file in `pipelines/`.
@@ -151,27 +167,86 @@ fn seeds(text: &str) -> Result<Vec<u64>, Stop> {
     Ok(seeds)
 }
 
-/// Replaces a file's content so that readers see the old or the new one, never a part; directories are made.
+/// Replaces a file's content so that readers see the old or the new one, never a part, even after a power cut;
+/// directories are made.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Stop> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || {
-        fs::create_dir_all(parent)?;
-        let mut file = tempfile::Builder::new().permissions(permissions()).tempfile_in(parent)?;
-        file.write_all(content)?;
-        file.persist(path)?;
-        Ok::<(), std::io::Error>(())
-    };
-    write().map_err(|error| Stop::new(super::exit::FAILED, format!("cannot write `{}`: {error}", path.display())))
+    let new = beside(path);
+    let written = write(&new, path, content).inspect_err(|_| drop(fs::remove_file(&new)));
+    written.map_err(|error| Stop::new(super::exit::FAILED, format!("cannot write `{}`: {error}", path.display())))
 }
 
-/// Those of any new file: temporary files are closed to others otherwise. The process's mask still applies.
-fn permissions() -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+/// As [`replace`], but a file that has this content is not touched. Answers whether it had another.
+pub fn update(path: &Path, content: &[u8]) -> Result<bool, Stop> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        // A run that was killed may have left it.
+        let _ = fs::remove_file(beside(path));
+        return Ok(false);
+    }
+    replace(path, content)?;
+    Ok(true)
+}
+
+/// Where the new content of a file is written. Always the same name, so that what a killed run left there is used up by the
+/// next one.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    path.with_file_name(format!(".cnsdiff-{}.new", Digest::of(name).short()))
+}
+
+fn write(new: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    loop {
+        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(new)?;
+        // Another run that writes the same file is waited for. On a file system without locks nobody can be.
+        let _ = file.lock();
+        let own = file.metadata()?;
+        // It may have renamed the file meanwhile.
+        if !fs::metadata(new).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino())) {
+            continue;
+        }
+        file.set_len(0)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        match fs::rename(new, path) {
+            // One that found the file unchanged has cleaned up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            renamed => renamed?,
+        }
+        return File::open(parent)?.sync_all();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_writer_left_is_used_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("{}.md", "x".repeat(250)));
+        let left = || fs::read_dir(dir.path()).unwrap().count();
+        for (content, new) in [("longer content", true), ("longer content", false), ("short", true)] {
+            fs::write(beside(&path), "left by a run that was killed").unwrap();
+            assert_eq!(update(&path, content.as_bytes()).unwrap(), new);
+            assert_eq!((fs::read_to_string(&path).unwrap().as_str(), left()), (content, 1));
+        }
+    }
+
+    #[test]
+    fn several_writers_of_a_file_leave_one_whole_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("reports/table.md");
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| replace(path, &[b'a' + writer; 5000]).unwrap()));
+            }
+        });
+        let content = fs::read(&path).unwrap();
+        assert!(content.len() == 5000 && content.iter().all(|byte| *byte == content[0]));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
 
     #[test]
     fn seeds_are_ranges_and_lists() {

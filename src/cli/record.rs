@@ -1,7 +1,9 @@
 //! The provenance record of a run: what was asked for, by which program, from which state of the project, on which
 //! machine, and what it gave. One JSON file per run in the cache; `runs` and `diff` read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, thread};
@@ -10,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::exit::Stop;
-use super::project::replace;
 use crate::digest::Digest;
 use crate::engine::stage::RawSource;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -126,8 +127,8 @@ pub fn results_digest<'a>(stages: impl Iterator<Item = (&'a str, Option<Digest>,
 
 impl Record {
     /// Writes the record. One with the same results as the last full record of its pipeline only refers to that.
-    pub fn write(mut self, store: &Store, stages: impl FnOnce() -> Vec<StageRecord>) -> Result<PathBuf, Stop> {
-        let last = store.runs_dir().join("last").join(Digest::of(self.pipeline.as_bytes()).to_string());
+    pub fn write(mut self, store: &Store, stages: impl FnOnce() -> Vec<StageRecord>) -> Result<(), StoreError> {
+        let last = last_path(store, &Digest::of(self.pipeline.as_bytes()));
         let same = fs::read_to_string(&last).ok().and_then(|text| {
             let (results, run) = text.trim().split_once(' ')?;
             (results == self.results.to_string()).then(|| run.to_owned())
@@ -137,11 +138,33 @@ impl Record {
             self.stages = stages();
         }
         let path = path_of(store, &self.run);
-        replace(&path, &serde_json::to_vec(&self)?)?;
-        if self.same_as.is_none() {
-            replace(&last, format!("{} {}\n", self.results, self.run).as_bytes())?;
+        let text = |file: &mut File| file.write_all(&serde_json::to_vec(&self)?);
+        if self.same_as.is_some() {
+            // It tells nothing new, and is not worth waiting for the disk.
+            return store.write(&path, text);
         }
-        Ok(path)
+        store.write_atomic(&path, text)?;
+        store.write_atomic(&last, |file| file.write_all(format!("{} {}\n", self.results, self.run).as_bytes()))
+    }
+
+    /// The files of records that started before `since`, without the last one of each pipeline in `used` (digests of names),
+    /// and those that younger ones refer to.
+    pub fn outdated(store: &Store, since: &str, used: &BTreeSet<Digest>) -> Vec<PathBuf> {
+        let records = Self::all(store);
+        let last: BTreeMap<&str, &str> =
+            records.iter().map(|record| (record.pipeline.as_str(), record.run.as_str())).collect();
+        let stays = |record: &&Self| {
+            let is_last = last.get(record.pipeline.as_str()) == Some(&record.run.as_str());
+            record.started.as_str() > since || (is_last && used.contains(&Digest::of(record.pipeline.as_bytes())))
+        };
+        let kept: BTreeSet<&str> = records
+            .iter()
+            .filter(stays)
+            .flat_map(|record| [Some(record.run.as_str()), record.same_as.as_deref()])
+            .flatten()
+            .collect();
+        let gone = records.iter().filter(|record| !kept.contains(record.run.as_str()));
+        gone.map(|record| path_of(store, &record.run)).collect()
     }
 
     /// Every readable record, oldest first.
@@ -172,6 +195,11 @@ impl Record {
         }
         Ok(self)
     }
+}
+
+/// Which record has the last results of a pipeline.
+fn last_path(store: &Store, name: &Digest) -> PathBuf {
+    store.runs_dir().join("last").join(name.to_string())
 }
 
 fn path_of(store: &Store, run: &str) -> PathBuf {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::args::{Global, Run};
 use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
 use super::lock::{self, Lock};
-use super::project::{Project, engine_error, open_store};
+use super::project::{Project, engine_error, open_store, store_error};
 use super::publish::{Published, publish};
 use super::record::{self, Environment, Record, StageRecord};
 use super::{clock, plan};
@@ -48,6 +48,8 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         return plan::show(&project, &store, &options, false, ui);
     }
     listen_for_interrupts(&options.interrupt)?;
+    // Nothing is removed from the cache before all is published and recorded.
+    let _share = store.share().map_err(store_error)?;
 
     let mut reporter = ui.reporter();
     let mut show = |event: &engine::Event| reporter.show(event);
@@ -56,7 +58,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
 
     let ended = Ended { project: &project, store: &store, ui, states: &states };
     let results = ended.results();
-    let published = publish(&project, &results, &store)?;
+    let published = publish(&project, &results, &store, ended.is_whole())?;
     ended.tell(&published)?;
     let named: Vec<(&str, &Entry)> =
         results.iter().map(|&(index, entry)| (project.plan.instance(index).id.as_str(), entry)).collect();
@@ -91,7 +93,10 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         same_as: None,
         stages: Vec::new(),
     };
-    record.write(&store, || ended.records())?;
+    match record.write(&store, || ended.records()) {
+        Err(error) if error.is_read_only() => ui.note("the cache can only be read: this run is not recorded in it"),
+        written => written.map_err(store_error)?,
+    }
 
     if let Some(difference) = difference {
         let stop =
@@ -139,6 +144,12 @@ impl<'a> Ended<'a> {
         order.filter_map(|&index| self.states[index].entry().map(|entry| (index, entry.as_ref()))).collect()
     }
 
+    /// Whether everything that the pipeline file says has results.
+    fn is_whole(&self) -> bool {
+        let all = self.states.iter().all(|state| state.entry().is_some());
+        all && self.project.plan.pipeline.changes.is_empty()
+    }
+
     fn tell(&self, published: &Published) -> Result<(), Stop> {
         if published.files.is_empty() {
             return Ok(());
@@ -150,8 +161,11 @@ impl<'a> Ended<'a> {
         if !self.ui.quiet {
             published.texts.iter().for_each(|text| self.ui.result(text));
         }
-        let written =
+        let mut written =
             if published.written == 0 { "unchanged".to_owned() } else { format!("{} new", published.written) };
+        if published.removed > 0 {
+            written.push_str(&format!(", {} of earlier runs removed", published.removed));
+        }
         self.ui.note(&format!(
             "reports: {}/ ({} files, {written})",
             published.directory.display(),

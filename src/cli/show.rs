@@ -8,9 +8,9 @@ use serde_json::json;
 use super::args::{Global, RowFormat, Show};
 use super::exit::{DONE, Stop};
 use super::plan::word;
-use super::project::{Project, engine_error, open_store};
+use super::project::{Project, engine_error, open_store, store_error};
 use super::rows;
-use crate::engine::{self, State};
+use crate::engine::{self, Options, State};
 use crate::store::{Entry, OutputEntry, Store};
 use crate::ui::{Tone, Ui, text};
 
@@ -25,7 +25,7 @@ pub fn main(args: &Show, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     };
     let id = &project.plan.instance(index).id;
     if args.log {
-        let failed = states[index].key().or_else(|| store.previous(&project.plan.pipeline.name).get(id).copied());
+        let failed = states[index].key().or_else(|| store.previous(options.pipeline(&project.plan)).get(id).copied());
         let text = failed.and_then(|key| fs::read(store.log_path(&key)).ok());
         match text {
             Some(text) => ui.result(&String::from_utf8_lossy(&text)),
@@ -33,7 +33,7 @@ pub fn main(args: &Show, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         }
         return Ok(DONE);
     }
-    let entry = entry(&project, &store, &states, index, ui)?;
+    let entry = entry(&project, &store, &options, &states, index, ui)?;
     match &args.artifact {
         Some(name) => {
             let output = entry.output(name).ok_or_else(|| {
@@ -50,12 +50,19 @@ pub fn main(args: &Show, global: &Global, ui: &Ui) -> Result<u8, Stop> {
 }
 
 /// The current result, or else the last one, with a warning.
-fn entry(project: &Project, store: &Store, states: &[State], index: usize, ui: &Ui) -> Result<Arc<Entry>, Stop> {
+fn entry(
+    project: &Project,
+    store: &Store,
+    options: &Options,
+    states: &[State],
+    index: usize,
+    ui: &Ui,
+) -> Result<Arc<Entry>, Stop> {
     if let Some(entry) = states[index].entry() {
         return Ok(entry.clone());
     }
     let id = &project.plan.instance(index).id;
-    let last = store.previous(&project.plan.pipeline.name).get(id).and_then(|key| store.entry(key));
+    let last = store.previous(options.pipeline(&project.plan)).get(id).and_then(|key| store.entry(key));
     let last = last.ok_or_else(|| {
         Stop::wrong(format!("`{id}` has no result yet"))
             .help("run the pipeline, or look at what it waits for with `plan --all`")
@@ -123,7 +130,8 @@ fn describe(store: &Store, id: &str, entry: &Entry, args: &Show, ui: &Ui) -> Res
 
 /// Columns with their types (in a table), and the first rows.
 fn head(store: &Store, output: &OutputEntry, count: usize, format: RowFormat, ui: &Ui) -> Result<(), Stop> {
-    let batch = crate::store::parquet::read(&store.object_path(&output.digest)).map_err(Stop::store)?;
+    let path = store.sound_object(&output.digest).map_err(store_error)?;
+    let batch = crate::store::parquet::read(&path).map_err(Stop::store)?;
     if format == RowFormat::Table {
         let columns = batch.schema();
         let columns = columns.fields().iter().map(|field| {

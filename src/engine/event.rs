@@ -30,6 +30,14 @@ pub enum Event {
         line: String,
     },
     StageFinished(Finished),
+    /// An artifact in the cache is not what it was: its stage is executed again.
+    ArtifactDamaged {
+        id: String,
+        artifact: String,
+        reason: String,
+        /// How many stages that had ended, this one and those that need it, will end once more.
+        again: usize,
+    },
     RunFinished(Summary),
 }
 

@@ -9,14 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use rayon::prelude::*;
 use tempfile::TempDir;
 
 use super::event::Failure;
 use super::process;
+use super::resolve::failure;
 use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runner, StageError};
 use super::worker::{Usage, WorkerPool};
+use crate::digest::Digest;
 use crate::store::raw::{News, RawFiles};
-use crate::store::{Entry, KeyLock, Origin, Staging, Store, StoreError};
+use crate::store::{Entry, KeyLock, Origin, OutputEntry, Staging, Store, StoreError};
 
 /// How many lines of its log a failure shows.
 const TAIL_LINES: usize = 20;
@@ -29,6 +32,8 @@ pub(super) struct Task<'a> {
     pub _lock: KeyLock,
     /// Complete but for the raw files and the folder of the outputs.
     pub job: Job,
+    /// The objects of the job's inputs, and whose they are: not to be read before they are known to be sound.
+    pub inputs: Vec<(usize, OutputEntry)>,
     /// Complete but for outputs and costs.
     pub entry: Entry,
     pub origin: Origin,
@@ -44,7 +49,18 @@ pub(super) struct Task<'a> {
 /// Why there are no results.
 pub(super) enum End {
     Failed(Failure),
+    /// Nothing was executed: these inputs have to be made anew.
+    Unsound(Vec<Unsound>),
     Cancelled,
+}
+
+/// An artifact whose object is missing or damaged.
+pub(super) struct Unsound {
+    /// The instance that it is of.
+    pub source: usize,
+    pub artifact: String,
+    pub digest: Digest,
+    pub reason: String,
 }
 
 impl Task<'_> {
@@ -52,6 +68,11 @@ impl Task<'_> {
     /// [`Task::commit`] must follow to make them known to later runs.
     pub fn execute(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<Entry, End> {
         let started = Instant::now();
+        match self.unsound_inputs() {
+            Ok(unsound) if unsound.is_empty() => {}
+            Ok(unsound) => return Err(End::Unsound(unsound)),
+            Err(error) => return Err(End::Failed(failure(stage_error(error)))),
+        }
         let log = Log::new(self.store.log_path(&self.entry.key));
         let notify = |notice: Notice| {
             if let Notice::Log(line) = &notice {
@@ -91,6 +112,18 @@ impl Task<'_> {
         // Leftovers cost space and nothing else, so failing to remove them is no failure of the stage.
         let _ = fs::remove_dir_all(&self.job.scratch);
         Ok(())
+    }
+
+    fn unsound_inputs(&self) -> Result<Vec<Unsound>, StoreError> {
+        let check = |(source, output): &(usize, OutputEntry)| match self.store.sound_object(&output.digest) {
+            Ok(_) => Ok(None),
+            Err(StoreError::Damaged { reason, .. }) => {
+                let OutputEntry { name, digest, .. } = output.clone();
+                Ok(Some(Unsound { source: *source, artifact: name, digest, reason }))
+            }
+            Err(error) => Err(error),
+        };
+        self.inputs.par_iter().map(check).filter_map(Result::transpose).collect()
     }
 
     /// Answers the cost, and the folder with the outputs.

@@ -26,8 +26,8 @@ pub use resolve::{Resolver, estimate, probe};
 pub use run::run;
 
 use crate::digest::Digest;
-use crate::plan::PlanError;
-use crate::store::{Entry, StoreError};
+use crate::plan::{Plan, PlanError};
+use crate::store::{Entry, PipelineId, StoreError};
 
 /// How a plan is run.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct Options {
     pub worker: PathBuf,
     /// Runs light stages, too, in worker processes.
     pub isolate: bool,
+    /// The pipeline file, absolute: tells pipelines of one name apart.
+    pub file: PathBuf,
     /// The directory that relative raw files start from: the pipeline file's.
     pub base: PathBuf,
     /// Where raw files with a URL may lie under the name of that.
@@ -62,6 +64,13 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
 }
 
+impl Options {
+    /// As what the store knows the pipeline.
+    pub fn pipeline<'a>(&'a self, plan: &'a Plan) -> PipelineId<'a> {
+        PipelineId { name: &plan.pipeline.name, file: &self.file }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -73,6 +82,7 @@ impl Default for Options {
             until: Vec::new(),
             worker: PathBuf::from("cnsdiff-pipe-worker"),
             isolate: false,
+            file: PathBuf::new(),
             base: PathBuf::new(),
             data: None,
             mirrors: Vec::new(),

@@ -1,18 +1,19 @@
 //! Where every instance stands: keys from what is known, entries from the store. Runs nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::environment::Environment;
+use super::execute::Unsound;
 use super::stage::{Kind, StageError};
 use super::{EngineError, Failure, Options, Registry, State};
 use crate::digest::Digest;
 use crate::plan::{Fields, InputMaterial, KeyMaterial, Plan};
-use crate::spec::Arity;
-use crate::store::Store;
+use crate::spec::{Arity, Form};
 use crate::store::raw::RawFiles;
+use crate::store::{Entry, OutputEntry, Store, StoreError};
 
 /// Finds keys and entries.
 pub struct Resolver<'a> {
@@ -21,6 +22,8 @@ pub struct Resolver<'a> {
     pub(super) store: &'a Store,
     pub(super) options: &'a Options,
     pub(super) raw: RawFiles,
+    /// What was found damaged and not told yet.
+    pub(super) damaged: Mutex<Vec<Unsound>>,
     environment: Environment<'a>,
     /// Masks over all instances.
     forced: Vec<bool>,
@@ -48,7 +51,7 @@ impl<'a> Resolver<'a> {
         };
         let raw = RawFiles::new(store.dir(), &options.base, options.data.clone(), options.mirrors.clone());
         let environment = Environment::new(store, &options.worker);
-        Ok(Self { plan, kinds, store, options, raw, environment, forced, wanted })
+        Ok(Self { plan, kinds, store, options, raw, damaged: Mutex::default(), environment, forced, wanted })
     }
 
     /// The state of every instance. Instances of equal depth are looked up in parallel.
@@ -86,10 +89,27 @@ impl<'a> Resolver<'a> {
         if self.forced[index] {
             return State::Miss { key, forced: true };
         }
-        match self.store.entry(&key) {
+        match self.entry(index, &key) {
             Some(entry) => State::Hit { key, entry: Arc::new(entry) },
             None => State::Miss { key, forced: false },
         }
+    }
+
+    /// The results of a key, if they are there. Those that are read when the run has ended, files for people, are digested:
+    /// then it would be too late to make them anew.
+    pub(super) fn entry(&self, index: usize, key: &Digest) -> Option<Entry> {
+        let entry = self.store.entry(key)?;
+        let outputs = self.kind(index).map_or(&[][..], |kind| kind.spec.outputs);
+        for output in outputs.iter().filter(|output| matches!(output.form, Form::Files)) {
+            let Some(OutputEntry { digest, .. }) = entry.output(output.name) else { continue };
+            if let Err(StoreError::Damaged { reason, .. }) = self.store.sound_object(digest) {
+                let artifact = output.name.to_owned();
+                let unsound = Unsound { source: index, artifact, digest: *digest, reason };
+                self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(unsound);
+                return None;
+            }
+        }
+        Some(entry)
     }
 
     /// What the key is made of, or `None` while a source has no results.
@@ -151,8 +171,8 @@ pub fn probe(plan: &Plan, kinds: &Registry, store: &Store, options: &Options) ->
 
 /// Seconds that each instance still to be executed will take, from the store's memory: its own last execution,
 /// else the mean of its stage, else of its kind; `None` where nothing is known, 0 for what need not run.
-pub fn estimate(plan: &Plan, store: &Store, states: &[State]) -> Vec<Option<f64>> {
-    let previous = store.previous(&plan.pipeline.name);
+pub fn estimate(plan: &Plan, store: &Store, options: &Options, states: &[State]) -> Vec<Option<f64>> {
+    let previous = store.previous(options.pipeline(plan));
     let seconds = |key: &Digest| store.index_entry(key).ok().flatten().map(|entry| entry.seconds);
     let known: Vec<Option<f64>> = (0..plan.len())
         .into_par_iter()

@@ -1,6 +1,8 @@
 //! The engine's loop: starts stages when what they need is there and the machine has room, settles them when they
 //! end, and is the only emitter of events.
 
+mod heal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +63,12 @@ pub fn run(
         .iter()
         .enumerate()
         .filter_map(|(index, state)| state.entry().map(|entry| (plan.instance(index).id.as_str(), entry.key)));
-    store.remember(&plan.pipeline.name, keys)?;
+    let complete = plan.pipeline.changes.is_empty() && states.iter().all(|state| state.entry().is_some());
+    match store.remember(options.pipeline(plan), keys, complete) {
+        // A cache that can only be read serves a run that has nothing to do.
+        Err(error) if error.is_read_only() && summary.executed == 0 => {}
+        remembered => remembered?,
+    }
     store.sync()?;
     result?;
     summary.run.clone_from(&options.run);
@@ -101,6 +108,8 @@ struct Run<'env, 'sink> {
     free: Machine,
     /// Keys executed in this run: not again, even when forced.
     executed: BTreeSet<Digest>,
+    /// How often the results of an instance were found damaged.
+    damaged: BTreeMap<usize, u32>,
     /// No further stage is started.
     stopped: bool,
     summary: Summary,
@@ -134,6 +143,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
             free: machine.clone(),
             whole: machine,
             executed: BTreeSet::new(),
+            damaged: BTreeMap::new(),
             stopped: false,
             summary: Summary::default(),
         }
@@ -154,6 +164,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     self.workers.kill();
                 }
             }
+            self.tell_damaged();
             if let Err(error) = self.start_ready(crew) {
                 // What runs is waited for; let that be short.
                 self.stopped = true;
@@ -222,7 +233,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 };
                 // Someone may have executed it since we looked.
                 let again = forced && !self.executed.contains(&key);
-                if let Some(entry) = (!again).then(|| self.resolver.store.entry(&key)).flatten() {
+                if let Some(entry) = (!again).then(|| self.resolver.entry(index, &key)).flatten() {
                     drop(lock);
                     self.settle(index, State::Hit { key, entry: Arc::new(entry) });
                     continue 'next;
@@ -247,30 +258,32 @@ impl<'env, 'sink> Run<'env, 'sink> {
         let instance = plan.instance(index);
         let kind = self.resolver.kind(index)?;
         let material = self.resolver.material(index, &self.states)?;
+        let outputs = |source: &crate::spec::Source| {
+            let entry = self.states[source.instance].entry().map(Arc::clone);
+            let outputs = entry.map(|entry| entry.outputs.clone()).unwrap_or_default();
+            outputs.into_iter().filter(|output| source.artifacts.contains(&output.name)).collect::<Vec<_>>()
+        };
+        let sources = || instance.needs.iter().flat_map(|need| need.sources.iter().map(|source| (&need.port, source)));
         let input = |port: &str, source: &crate::spec::Source| Input {
             port: port.to_owned(),
             labels: plan.instance(source.instance).labels.clone(),
-            artifacts: self.states[source.instance]
-                .entry()
+            artifacts: outputs(source)
                 .into_iter()
-                .flat_map(|entry| &entry.outputs)
-                .filter(|output| source.artifacts.contains(&output.name))
-                .map(|output| (output.name.clone(), store.object_path(&output.digest)))
+                .map(|output| (output.name, store.object_path(&output.digest)))
                 .collect(),
         };
         Ok(Task {
             store,
             kind,
             _lock: lock,
+            inputs: sources()
+                .flat_map(|(_, source)| outputs(source).into_iter().map(|output| (source.instance, output)))
+                .collect(),
             job: Job {
                 kind: kind.spec.name.to_owned(),
                 id: instance.id.clone(),
                 params: instance.params.clone(),
-                inputs: instance
-                    .needs
-                    .iter()
-                    .flat_map(|need| need.sources.iter().map(|source| input(&need.port, source)))
-                    .collect(),
+                inputs: sources().map(|(port, source)| input(port, source)).collect(),
                 files: Vec::new(),
                 digests: material.as_ref().map(|material| material.files.clone()).unwrap_or_default(),
                 out_dir: PathBuf::new(),
@@ -292,6 +305,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 id: instance.id.clone(),
                 environment: options.environment.clone(),
                 material: material.map(|material| material.fields()).unwrap_or_default(),
+                digested: true,
             },
             staging: self.staging,
             raw,
@@ -337,8 +351,14 @@ impl<'env, 'sink> Run<'env, 'sink> {
             Ok(entry) => {
                 self.committing += 1;
                 self.executed.insert(entry.key);
-                self.settle(index, State::Executed { key: entry.key, entry: Arc::new(entry) });
+                if self.missing[index] > 0 {
+                    // What it was made from is being made anew: whether these are the results is seen then.
+                    self.requeue(index);
+                } else {
+                    self.settle(index, State::Executed { key: entry.key, entry: Arc::new(entry) });
+                }
             }
+            Err(End::Unsound(unsound)) => self.heal(index, unsound),
             Err(End::Failed(failure)) => self.settle(index, State::Failed { key, failure }),
             Err(End::Cancelled) => self.settle(index, State::Cancelled { key }),
         }
@@ -364,15 +384,22 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     self.states[dependent] = State::Skipped;
                     settled.push((dependent, State::Skipped));
                 } else if self.missing[dependent] == 0 {
-                    match self.resolver.resolve(dependent, &self.states) {
-                        state @ State::Miss { .. } => {
-                            self.states[dependent] = state;
-                            self.ready.insert((self.rank[dependent], dependent));
-                        }
-                        state => settled.push((dependent, state)),
-                    }
+                    settled.extend(self.look_up(dependent).map(|state| (dependent, state)));
                 }
             }
+        }
+    }
+
+    /// Looks at an instance whose sources all have results: queues it if it is to be executed, or else answers the state
+    /// that it has reached.
+    fn look_up(&mut self, index: usize) -> Option<State> {
+        match self.resolver.resolve(index, &self.states) {
+            state @ State::Miss { .. } => {
+                self.states[index] = state;
+                self.ready.insert((self.rank[index], index));
+                None
+            }
+            state => Some(state),
         }
     }
 

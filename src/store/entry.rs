@@ -49,6 +49,9 @@ pub struct Origin {
     pub environment: Vec<(String, String)>,
     /// The fields that the key was made of, as `plan::key` lists them.
     pub material: Vec<(String, String)>,
+    /// Whether the inputs were digested before they were read; earlier versions looked at their sizes alone.
+    #[serde(default)]
+    pub digested: bool,
 }
 
 impl Entry {
@@ -70,11 +73,24 @@ impl Store {
     pub fn index_entry(&self, key: &Digest) -> Result<Option<Entry>, StoreError> {
         let path = self.index_path(key);
         let Some(bytes) = read_optional(&path)? else { return Ok(None) };
-        let entry: Entry = parse(&path, &bytes, |entry, _| entry)?;
+        self.parse_entry(key, &path, &bytes).map(Some)
+    }
+
+    fn parse_entry(&self, key: &Digest, path: &Path, bytes: &[u8]) -> Result<Entry, StoreError> {
+        let entry: Entry = parse(path, bytes, |entry, _| entry)?;
         if entry.key != *key {
-            return Err(StoreError::Damaged { path, reason: "it is the entry of another key".to_owned() });
+            let reason = "it is the entry of another key".to_owned();
+            return Err(StoreError::Damaged { path: path.to_owned(), reason });
         }
-        Ok(Some(entry))
+        Ok(entry)
+    }
+
+    /// All that is known of a key. `Ok(None)`: nothing.
+    pub(super) fn index_record(&self, key: &Digest) -> Result<Option<(Entry, Origin)>, StoreError> {
+        let path = self.index_path(key);
+        let Some(bytes) = read_optional(&path)? else { return Ok(None) };
+        let entry = self.parse_entry(key, &path, &bytes)?;
+        Ok(Some((entry, parse(&path, &bytes, |_, origin| origin)?)))
     }
 
     /// What led to the entry of a key.
@@ -97,7 +113,7 @@ impl Store {
     /// Every key in the index, sorted. Files with other names are left out.
     pub fn keys(&self) -> Result<Vec<Digest>, StoreError> {
         let mut keys = Vec::new();
-        for path in super::walk(&self.dir().join("index"))? {
+        for path in super::files::walk(&self.dir().join("index"))? {
             keys.extend(path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<Digest>().ok()));
         }
         keys.sort_unstable();

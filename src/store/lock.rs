@@ -5,38 +5,59 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::{Store, StoreError, failure, retry_in_new_dir};
+use super::{Store, StoreError, failure, remove, retry_in_new_dir};
 use crate::digest::Digest;
 
 /// The right to execute one key; ends when dropped.
 #[derive(Debug)]
 pub struct KeyLock(#[expect(dead_code, reason = "held for its lock")] File);
 
-/// The right to use the store: shared by runs, exclusive for what removes things.
+/// The right to use the store: shared by runs, exclusive for what removes things. There is none to be had in a cache that
+/// can only be read and was never locked.
 #[derive(Debug)]
-pub struct StoreLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct StoreLock(#[expect(dead_code, reason = "held for its lock")] Option<File>);
 
 impl Store {
     /// Takes the lock of a key, or answers `None` when someone else holds it. All keys are bytes of one file, which
     /// stays empty; a file per key would have to be made and removed at each execution.
     pub fn try_lock(&self, key: &Digest) -> Result<Option<KeyLock>, StoreError> {
+        self.lock_byte(key, libc::F_OFD_SETLK)
+    }
+
+    /// Waits for the lock of a key, which must be held for moments only.
+    pub(super) fn lock(&self, key: &Digest) -> Result<Option<KeyLock>, StoreError> {
+        self.lock_byte(key, libc::F_OFD_SETLKW)
+    }
+
+    fn lock_byte(&self, key: &Digest, command: libc::c_int) -> Result<Option<KeyLock>, StoreError> {
         let path = self.dir().join("locks").join("keys");
         let file = open(&path)?;
-        let locked = try_lock_byte(&file, place(key)).map_err(failure("lock", &path))?;
+        let locked = lock_byte(&file, place(key), command).map_err(failure("lock", &path))?;
         Ok(locked.then_some(KeyLock(file)))
     }
 
     /// Keeps [`Store::gc`] and repairs out while a run uses the store. Waits for them to end.
     pub fn share(&self) -> Result<StoreLock, StoreError> {
         let path = self.dir().join("lock");
-        let file = open(&path)?;
-        if file.try_lock().is_ok() {
-            // Nobody else is here: what lies there was left by a run that was killed.
-            self.remove_staging()?;
-            file.unlock().map_err(failure("unlock", &path))?;
-        }
+        let file = match open(&path) {
+            // A shared lock needs no right to write.
+            Err(error) if error.is_read_only() => match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StoreLock(None)),
+                Err(error) => return Err(failure("open", &path)(error)),
+            },
+            opened => {
+                let file = opened?;
+                if file.try_lock().is_ok() {
+                    // Nobody else is here: what lies there was left by a run that was killed.
+                    self.remove_staging()?;
+                    file.unlock().map_err(failure("unlock", &path))?;
+                }
+                file
+            }
+        };
         file.lock_shared().map_err(failure("lock", &path))?;
-        Ok(StoreLock(file))
+        Ok(StoreLock(Some(file)))
     }
 
     /// Keeps everyone else out; fails at once when the store is in use.
@@ -44,10 +65,16 @@ impl Store {
         let path = self.dir().join("lock");
         let file = open(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(StoreLock(file)),
+            Ok(()) => Ok(StoreLock(Some(file))),
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy { path: self.dir().to_owned() }),
             Err(TryLockError::Error(error)) => Err(failure("lock", &path)(error)),
         }
+    }
+
+    /// Removes the whole cache directory. Fails when a run uses it.
+    pub fn destroy(self) -> Result<(), StoreError> {
+        let _lock = self.exclusive()?;
+        remove(self.dir())
     }
 }
 
@@ -58,8 +85,8 @@ fn place(key: &Digest) -> i64 {
 }
 
 /// Locks a byte, which need not be there, for as long as the file is open; answers false when it is locked through
-/// another opening of the file. The standard library locks whole files only.
-fn try_lock_byte(file: &File, place: i64) -> io::Result<bool> {
+/// another opening of the file and `command` does not wait. The standard library locks whole files only.
+fn lock_byte(file: &File, place: i64, command: libc::c_int) -> io::Result<bool> {
     let range = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -67,17 +94,20 @@ fn try_lock_byte(file: &File, place: i64) -> io::Result<bool> {
         l_len: 1,
         l_pid: 0,
     };
-    // SAFETY: the descriptor is open, and this command reads one `flock`, which `range` is.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &range) } {
-        0 => Ok(true),
-        _ => match io::Error::last_os_error() {
-            error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
-            error => Err(error),
-        },
+    loop {
+        // SAFETY: the descriptor is open, and these commands read one `flock`, which `range` is.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &range) } == 0 {
+            return Ok(true);
+        }
+        match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(false),
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error => return Err(error),
+        }
     }
 }
 
 fn open(path: &Path) -> Result<File, StoreError> {
     let create = || OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    retry_in_new_dir(path, create).map_err(failure("open", path))
+    retry_in_new_dir(path, create).map(|(file, _)| file).map_err(failure("open", path))
 }

@@ -5,8 +5,9 @@
 //! durable; so a crash at any instant leaves a cache that the next run can use.
 
 pub mod columns;
+mod derived;
 mod entry;
-mod forget;
+mod files;
 mod gc;
 mod lock;
 mod object;
@@ -18,20 +19,23 @@ mod staging;
 mod verify;
 mod write_back;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
 pub use entry::{Entry, Origin, OutputEntry};
 pub use gc::{GcOptions, GcReport};
 pub use lock::{KeyLock, StoreLock};
+pub use previous::{LastKeys, PipelineId};
 pub use staging::Staging;
 pub use verify::{Damage, VerifyReport};
+
+use files::{age, list, remove, remove_file, retry_in_new_dir};
+use object::Stat;
 
 use crate::digest::Digest;
 
@@ -43,12 +47,32 @@ const FORMAT: &str = "1";
 pub enum StoreError {
     #[error("cannot {verb} `{}`: {source}", path.display())]
     Io { verb: &'static str, path: PathBuf, source: io::Error },
-    #[error("`{}` is damaged: {reason}; `cnsdiff-pipe cache verify --repair` removes what is damaged, and the next run makes it anew", path.display())]
+    #[error("`{}` is damaged: {reason}; the next run makes it anew, and `cnsdiff-pipe cache verify` looks for more of this kind", path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("the cache `{}` has format {found:?}, this version reads format {FORMAT}; name another with --cache", path.display())]
     Format { path: PathBuf, found: String },
     #[error("the cache `{}` is in use by another run; try again when it has ended", path.display())]
     Busy { path: PathBuf },
+}
+
+impl StoreError {
+    /// The cache, or a part of it, can be read but not written.
+    pub fn is_read_only(&self) -> bool {
+        self.is(&[io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied])
+    }
+
+    fn is_missing(&self) -> bool {
+        self.is(&[io::ErrorKind::NotFound])
+    }
+
+    fn is(&self, kinds: &[io::ErrorKind]) -> bool {
+        matches!(self, Self::Io { source, .. } if kinds.contains(&source.kind()))
+    }
+}
+
+/// A folder has come into the place of a file; removes it if nothing is lost.
+fn is_empty_folder(error: &io::Error, path: &Path) -> bool {
+    error.kind() == io::ErrorKind::IsADirectory && fs::remove_dir(path).is_ok()
 }
 
 fn failure<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
@@ -59,8 +83,8 @@ fn failure<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    /// Distinguishes temporary names within this process.
-    counter: AtomicU64,
+    /// Objects that were digested, and what their files were then.
+    sound: Mutex<HashMap<Digest, Stat>>,
     /// Directories with new names that [`Store::sync`] has not yet made durable.
     unsynced: Mutex<BTreeSet<PathBuf>>,
 }
@@ -72,13 +96,15 @@ impl Store {
         fs::create_dir_all(&dir).map_err(failure("create", &dir))?;
         // Absolute, because workers and published links may see it from another directory.
         let dir = std::path::absolute(&dir).map_err(failure("find", &dir))?;
-        let store = Self { dir, counter: AtomicU64::new(0), unsynced: Mutex::default() };
+        let store = Self { dir, sound: Mutex::default(), unsynced: Mutex::default() };
         let format = store.dir.join("format");
         match fs::read_to_string(&format) {
             Ok(found) if found.trim() == FORMAT => {}
             Ok(found) => return Err(StoreError::Format { path: store.dir, found: found.trim().to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                store.write_atomic(&format, |file| io::Write::write_all(file, format!("{FORMAT}\n").as_bytes()))?;
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_empty_folder(&error, &format) => {
+                let written = store.write_atomic(&format, |file| file.write_all(format!("{FORMAT}\n").as_bytes()));
+                // Another process may open the new cache, too, and clean it up.
+                written.or_else(|error| if format.is_file() { Ok(()) } else { Err(error) })?;
             }
             Err(error) => return Err(failure("read", &format)(error)),
         }
@@ -113,8 +139,12 @@ impl Store {
         })
     }
 
-    fn unsynced(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
-        self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn unsynced(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sound(&self) -> MutexGuard<'_, HashMap<Digest, Stat>> {
+        self.sound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `<dir>/<area>/ab/abcd....<extension>`
@@ -126,86 +156,6 @@ impl Store {
         path.push(&name[..2]);
         path.push(format!("{name}.{extension}"));
         path
-    }
-
-    /// Writes a file so that it is either there in full or not at all, even after a power cut.
-    pub(crate) fn write_atomic(
-        &self,
-        path: &Path,
-        write: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> Result<(), StoreError> {
-        let tmp = self.dir.join("tmp");
-        let temporary = tmp.join(format!("{}-{}", std::process::id(), self.counter.fetch_add(1, Ordering::Relaxed)));
-        let mut file =
-            retry_in_new_dir(&temporary, || File::create(&temporary)).map_err(failure("write", &temporary))?;
-        write(&mut file).and_then(|()| file.sync_all()).map_err(failure("write", &temporary))?;
-        self.rename(&temporary, path)
-    }
-
-    /// Moves a complete file to its name.
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
-        retry_in_new_dir(to, || fs::rename(from, to)).map_err(failure("write", to))?;
-        if let Some(parent) = to.parent() {
-            self.unsynced().insert(parent.to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// Creates the parent of `path` only when doing without fails, which is rare.
-fn retry_in_new_dir<T>(path: &Path, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    match attempt() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            attempt()
-        }
-        result => result,
-    }
-}
-
-/// All files two levels below a directory; none when it is missing.
-fn walk(area: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let mut files = Vec::new();
-    for shard in list(area)? {
-        files.extend(list(&shard)?);
-    }
-    Ok(files)
-}
-
-/// What a directory contains, sorted; nothing when it is missing or is a file.
-fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(failure("list", directory)(error)),
-    };
-    let mut paths = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(failure("list", directory))?;
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-/// Removes a directory with all that it contains, or a file.
-fn remove(path: &Path) -> Result<(), StoreError> {
-    if path.is_dir() {
-        fs::remove_dir_all(path).map_err(failure("remove", path))
-    } else {
-        remove_file(path).map(|_| ())
-    }
-}
-
-/// Removes a file that may be gone already; answers whether it was there.
-fn remove_file(path: &Path) -> Result<bool, StoreError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failure("remove", path)(error)),
     }
 }
 

@@ -1,26 +1,155 @@
-//! Objects: artifacts named by the digest of their bytes, as `objects/ab/abcd....parquet`. Never changed once named.
+//! Objects: artifacts named by the digest of their bytes, as `objects/ab/abcd....parquet`. Never changed once named. Whoever
+//! reads one asks [`Store::sound_object`] for its path, which answers only once its bytes are known to be the right ones.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{OutputEntry, Store, StoreError, failure};
 use crate::digest::Digest;
 
-/// Files below this size are digested in one thread; above, rayon and a memory map pay.
-const LARGE: u64 = 1 << 20;
+/// Bytes that are read at once, and above which all cores digest.
+const PIECE: usize = 4 << 20;
+
+/// What tells that a file is still the one that was digested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    /// Cannot be set back, unlike the time of modification.
+    changed: (i64, i64),
+}
+
+impl Stat {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    /// Whether it is the same file, under whatever name.
+    fn is_file_of(&self, metadata: &Metadata) -> bool {
+        (self.device, self.inode) == (metadata.dev(), metadata.ino())
+    }
+}
 
 /// Digest of the bytes of a file.
 pub fn digest_file(path: &Path) -> Result<Digest, StoreError> {
+    digest(path).map_err(failure("read", path))
+}
+
+/// Reads and does not map: what a failing disk cannot read is then an error, and not the end of the process.
+fn digest(path: &Path) -> io::Result<Digest> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is no regular file"));
+    }
+    let mut file = File::open(path)?;
     let mut hasher = blake3::Hasher::new();
-    let large = fs::metadata(path).map_err(failure("read", path))?.len() >= LARGE;
-    if large { hasher.update_mmap_rayon(path) } else { hasher.update_mmap(path) }.map_err(failure("read", path))?;
-    Ok(hasher.finalize().into())
+    let mut piece = vec![0; PIECE.min(metadata.len() as usize + 1)];
+    loop {
+        let mut filled = 0;
+        while filled < piece.len() {
+            match file.read(&mut piece[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        if filled < PIECE { hasher.update(&piece[..filled]) } else { hasher.update_rayon(&piece) };
+        if filled < piece.len() {
+            return Ok(hasher.finalize().into());
+        }
+    }
+}
+
+/// What is wrong with a file that gives this error, unless the error is about this process or machine.
+pub(super) fn damage(error: &io::Error) -> Option<String> {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    match error.kind() {
+        NotFound => Some("it is missing".to_owned()),
+        IsADirectory | NotADirectory => Some("it is no regular file".to_owned()),
+        PermissionDenied => Some(format!("it cannot be read: {error}")),
+        _ if matches!(error.raw_os_error(), Some(libc::EIO | libc::ELOOP)) => {
+            Some(format!("it cannot be read: {error}"))
+        }
+        _ => None,
+    }
+}
+
+/// Checks that a file has the digest that its name promises; answers its size.
+pub(super) fn check(path: &Path, named: &Digest) -> io::Result<Result<u64, String>> {
+    let checked = digest(path).and_then(|found| Ok((found, fs::metadata(path)?.len())));
+    match checked {
+        Ok((found, bytes)) if found == *named => Ok(Ok(bytes)),
+        Ok(_) => Ok(Err("its content does not fit its name".to_owned())),
+        Err(error) => damage(&error).map(Err).ok_or(error),
+    }
 }
 
 impl Store {
-    /// Where the object with this digest is, if it is there.
+    /// Where the object with this digest is, if it is there. To read it, ask [`Store::sound_object`].
     pub fn object_path(&self, digest: &Digest) -> PathBuf {
         self.sharded("objects", digest, "parquet")
+    }
+
+    /// Where an object is, whose bytes have the digest that its name promises: digested here, or before by this process
+    /// if the file has not changed since. A damaged object is removed, so that it counts as absent, and with it the
+    /// entries that may have been computed from the damage.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when it is missing or damaged.
+    pub fn sound_object(&self, named: &Digest) -> Result<PathBuf, StoreError> {
+        let path = self.object_path(named);
+        loop {
+            let before = Stat::of(&path);
+            if before.as_ref().is_ok_and(|stat| self.sound().get(named) == Some(stat)) {
+                return Ok(path);
+            }
+            let checked = check(&path, named).map_err(failure("read", &path))?;
+            let after = Stat::of(&path);
+            // Another run may have replaced it meanwhile.
+            if before.as_ref().ok() != after.as_ref().ok() {
+                continue;
+            }
+            return match (checked, after) {
+                (Ok(_), Ok(stat)) => {
+                    self.sound().insert(*named, stat);
+                    Ok(path)
+                }
+                (checked, after) => {
+                    if let Ok(stat) = after {
+                        self.discard(named, &path, stat)?;
+                    }
+                    let reason = checked.err().unwrap_or_else(|| "it is missing".to_owned());
+                    Err(StoreError::Damaged { path, reason })
+                }
+            };
+        }
+    }
+
+    /// Removes a damaged object. It goes through another name, so that what a run beside this one puts in its place in the
+    /// same instant is not removed. In a cache that can only be read it stays.
+    fn discard(&self, digest: &Digest, path: &Path, damaged: Stat) -> Result<(), StoreError> {
+        let aside = || -> io::Result<()> {
+            let folder = tempfile::tempdir_in(path.parent().unwrap_or(self.dir()))?;
+            let moved = folder.path().join("damaged");
+            fs::rename(path, &moved)?;
+            if !damaged.is_file_of(&fs::metadata(&moved)?) {
+                // If there is one again already, that is as good.
+                let _ = fs::hard_link(&moved, path);
+            }
+            Ok(())
+        };
+        let discarded = self.forget_derived(digest).and_then(|()| aside().map_err(failure("remove", path)));
+        discarded.or_else(|error| if error.is_read_only() || error.is_missing() { Ok(()) } else { Err(error) })
     }
 
     /// Moves a file of the same file system into the store, as the artifact `name`. An identical object is kept;
@@ -28,14 +157,17 @@ impl Store {
     pub fn put(&self, name: &str, file: &Path) -> Result<OutputEntry, StoreError> {
         let digest = digest_file(file)?;
         let found = super::columns::digests(file);
-        let (rows, columns) = found.map_err(|error| failure("read", file)(std::io::Error::other(error)))?;
+        let (rows, columns) = found.map_err(|error| failure("read", file)(io::Error::other(error)))?;
         let bytes = fs::metadata(file).map_err(failure("read", file))?.len();
-        let output = OutputEntry { name: name.to_owned(), digest, rows, bytes, columns };
-        let object = self.object_path(&digest);
-        if !self.has_object(&output) || digest_file(&object)? != digest {
-            self.rename(file, &object)?;
+        if self.sound_object(&digest).is_err() {
+            let object = self.object_path(&digest);
+            let whole = self.rename(file, &object)?;
+            // A copy is digested when it is read.
+            if let (true, Ok(stat)) = (whole, Stat::of(&object)) {
+                self.sound().insert(digest, stat);
+            }
         }
-        Ok(output)
+        Ok(OutputEntry { name: name.to_owned(), digest, rows, bytes, columns })
     }
 
     /// Makes the bytes of an object durable.
@@ -44,8 +176,9 @@ impl Store {
         File::open(&path).and_then(|file| file.sync_all()).map_err(failure("sync", &path))
     }
 
-    /// Whether the object of an output is there with the right size. What its bytes are, [`Store::verify`] checks.
+    /// Whether the object of an output is there with the right size: what a run asks of objects that it does not read.
     pub fn has_object(&self, output: &OutputEntry) -> bool {
-        fs::metadata(self.object_path(&output.digest)).is_ok_and(|metadata| metadata.len() == output.bytes)
+        let metadata = fs::metadata(self.object_path(&output.digest));
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == output.bytes)
     }
 }

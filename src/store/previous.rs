@@ -1,56 +1,135 @@
-//! The last key of every instance of a pipeline, for `explain` and for estimates of time: text lines `key id`,
-//! one file per pipeline. A convenience; no result depends on it.
+//! The last key of every instance of a pipeline, for `explain`, for estimates of time, and for [`Store::gc`], which keeps
+//! what they name: a line that says which pipeline it is, then lines `key id`; one file per pipeline. No result depends on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, age, list};
 use crate::digest::Digest;
+
+/// Pipelines of several projects may have one name in one cache; their files tell them apart.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineId<'a> {
+    pub name: &'a str,
+    /// Absolute.
+    pub file: &'a Path,
+}
+
+/// The last keys of all pipelines that are still in use.
+#[derive(Debug, Default)]
+pub struct LastKeys {
+    pub keys: BTreeSet<Digest>,
+    /// Digests of the pipelines' names.
+    pub names: BTreeSet<Digest>,
+    /// Where the keys of the other pipelines stand.
+    pub(super) outdated: Vec<PathBuf>,
+}
+
+/// What one file says.
+struct Known {
+    path: PathBuf,
+    /// Name and file; absent from what earlier versions wrote, where the name's digest is the name of `path`.
+    pipeline: Option<(String, PathBuf)>,
+    keys: BTreeMap<String, Digest>,
+}
 
 impl Store {
     /// Instance to the key under which it was last executed or found. Empty for an unknown pipeline.
-    pub fn previous(&self, pipeline: &str) -> BTreeMap<String, Digest> {
-        read(&fs::read_to_string(self.previous_path(pipeline)).unwrap_or_default())
+    pub fn previous(&self, pipeline: PipelineId) -> BTreeMap<String, Digest> {
+        let text = fs::read_to_string(self.previous_path(pipeline));
+        let text = text.or_else(|_| fs::read_to_string(self.previous_path_by_name(pipeline.name)));
+        read(&text.unwrap_or_default())
     }
 
-    /// Remembers the keys of instances; those of other instances stay.
+    /// Remembers the keys of instances; those of other instances stay, unless these are all that the pipeline has.
     pub fn remember<'a>(
         &self,
-        pipeline: &str,
+        pipeline: PipelineId,
         keys: impl IntoIterator<Item = (&'a str, Digest)>,
+        complete: bool,
     ) -> Result<(), StoreError> {
         let path = self.previous_path(pipeline);
+        let new: BTreeMap<&str, Digest> = keys.into_iter().collect();
+        let after = |before: &str| {
+            let old = if complete { BTreeMap::new() } else { read(before) };
+            let mut known: BTreeMap<&str, Digest> = old.iter().map(|(id, key)| (id.as_str(), *key)).collect();
+            known.extend(new.iter());
+            let mut text = format!("# {}\n", serde_json::json!([pipeline.name, pipeline.file.to_string_lossy()]));
+            for (id, key) in known {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{key} {id}");
+            }
+            text
+        };
         let before = fs::read_to_string(&path).unwrap_or_default();
-        let mut known = read(&before);
-        for (id, key) in keys {
-            known.insert(id.to_owned(), key);
+        if after(&before) == before {
+            // It is in use. A cache that can only be read does not remember that.
+            let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+            return Ok(());
         }
-        let mut after = String::with_capacity(before.len());
-        for (id, key) in &known {
-            // Writing to a string cannot fail.
-            let _ = writeln!(after, "{key} {id}");
+        // Another run of the same pipeline may remember its keys at the same time.
+        let _lock = self.lock(&Digest::of(path.as_os_str().as_bytes()))?;
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        self.write_atomic(&path, |file| file.write_all(after(&before).as_bytes()))
+    }
+
+    /// What [`Store::gc`] keeps. A pipeline is out of use when it was not run for that long, and its file is gone or has
+    /// another name for it.
+    pub fn last_keys(&self, unused: Duration) -> Result<LastKeys, StoreError> {
+        let known: Vec<Known> = list(&self.dir().join("pipelines"))?.into_iter().filter_map(Known::read).collect();
+        let mut newest: BTreeMap<&Path, Duration> = BTreeMap::new();
+        let mut names = BTreeSet::new();
+        for known in &known {
+            let Some((name, file)) = &known.pipeline else { continue };
+            names.insert(Digest::of(name.as_bytes()));
+            let age = age(&known.path);
+            newest.entry(file.as_path()).and_modify(|least| *least = age.min(*least)).or_insert(age);
         }
-        if after != before {
-            self.write_atomic(&path, |file| file.write_all(after.as_bytes()))?;
+        let mut last = LastKeys::default();
+        for known in &known {
+            let age = age(&known.path);
+            let (name, replaced) = match &known.pipeline {
+                Some((name, file)) => {
+                    let other = newest.get(file.as_path()).is_some_and(|least| *least < age);
+                    (Some(Digest::of(name.as_bytes())), other || !file.exists())
+                }
+                None => {
+                    let name = known.path.file_name().and_then(|name| name.to_str()?.parse().ok());
+                    (name, name.is_none_or(|name| names.contains(&name)))
+                }
+            };
+            if replaced && age >= unused {
+                last.outdated.push(known.path.clone());
+            } else {
+                last.keys.extend(known.keys.values());
+                last.names.extend(name);
+            }
         }
-        Ok(())
+        Ok(last)
     }
 
     /// Named by a digest, because the names of pipelines are free text.
-    fn previous_path(&self, pipeline: &str) -> PathBuf {
-        self.dir().join("pipelines").join(Digest::of(pipeline.as_bytes()).to_string())
+    fn previous_path(&self, pipeline: PipelineId) -> PathBuf {
+        let bytes = [pipeline.name.as_bytes(), b"\0", pipeline.file.as_os_str().as_bytes()].concat();
+        self.dir().join("pipelines").join(Digest::of(&bytes).to_string())
     }
 
-    /// The last keys of all pipelines.
-    pub(super) fn all_previous(&self) -> Result<Vec<Digest>, StoreError> {
-        let mut keys = Vec::new();
-        for path in super::list(&self.dir().join("pipelines"))? {
-            keys.extend(read(&fs::read_to_string(&path).unwrap_or_default()).into_values());
-        }
-        Ok(keys)
+    /// As earlier versions have it.
+    fn previous_path_by_name(&self, name: &str) -> PathBuf {
+        self.dir().join("pipelines").join(Digest::of(name.as_bytes()).to_string())
+    }
+}
+
+impl Known {
+    fn read(path: PathBuf) -> Option<Self> {
+        let text = fs::read_to_string(&path).ok()?;
+        let first = text.lines().next().and_then(|line| line.strip_prefix("# "));
+        Some(Self { pipeline: first.and_then(|line| serde_json::from_str(line).ok()), keys: read(&text), path })
     }
 }
 

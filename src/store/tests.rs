@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -134,7 +133,7 @@ fn folders_are_used_again_once_empty_and_cleared_after_a_kill() {
 fn collection_keeps_last_keys_named_keys_and_young_entries() {
     let lab = Lab::new();
     let keys: Vec<Digest> = (0..4).map(|value| lab.commit(value).0).collect();
-    lab.store.remember("p", [("a", keys[0])]).unwrap();
+    lab.store.remember(named("p", Path::new("/p.yaml")), [("a", keys[0])], true).unwrap();
     let options = GcOptions { keep: BTreeSet::from([keys[1]]), ..GcOptions::default() };
     fs::write(lab.store.dir().join("tmp/left-over"), "").unwrap();
 
@@ -145,7 +144,9 @@ fn collection_keeps_last_keys_named_keys_and_young_entries() {
 
     let report = lab.store.gc(&options).unwrap();
     assert_eq!(report, dry);
-    assert_eq!((report.entries, report.objects, report.kept_entries), (2, 2, 2));
+    assert_eq!((report.entries, report.objects, report.others, report.kept_entries), (2, 2, 1, 2));
+    // Two tables and two entries, a block each.
+    assert!(report.bytes >= 4 * 512 && report.bytes > report.kept_bytes, "{report:?}");
     let left: Vec<bool> = keys.iter().map(|key| lab.store.entry(key).is_some()).collect();
     assert_eq!(left, [true, true, false, false]);
     assert_eq!(list(&lab.store.dir().join("tmp")).unwrap().len(), 0);
@@ -161,16 +162,179 @@ fn collection_and_repair_wait_for_no_run() {
     assert!(lab.store.verify(false).is_ok());
 }
 
+fn named<'a>(name: &'a str, file: &'a Path) -> PipelineId<'a> {
+    PipelineId { name, file }
+}
+
 #[test]
 fn last_keys_are_remembered_per_pipeline() {
     let lab = Lab::new();
     let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
-    lab.store.remember("p", [("a[x=1 2]", one), ("b", one)]).unwrap();
-    lab.store.remember("p", [("b", two)]).unwrap();
-    lab.store.remember("../q", [("b", one)]).unwrap();
-    let known: Vec<_> = lab.store.previous("p").into_iter().collect();
-    assert_eq!(known, [("a[x=1 2]".to_owned(), one), ("b".to_owned(), two)]);
-    assert!(lab.store.previous("nobody").is_empty());
+    let p = named("p", Path::new("/p.yaml"));
+    lab.store.remember(p, [("a[x=1 2]", one), ("b", one)], true).unwrap();
+    lab.store.remember(p, [("b", two)], false).unwrap();
+    lab.store.remember(named("../q", p.file), [("b", one)], true).unwrap();
+    lab.store.remember(named("p", Path::new("/elsewhere/p.yaml")), [("b", one)], true).unwrap();
+    let known = |pipeline| lab.store.previous(pipeline).into_iter().collect::<Vec<_>>();
+    assert_eq!(known(p), [("a[x=1 2]".to_owned(), one), ("b".to_owned(), two)]);
+    lab.store.remember(p, [("b", two)], true).unwrap();
+    assert_eq!(known(p), [("b".to_owned(), two)], "those are all that it has");
+    assert!(known(named("nobody", p.file)).is_empty());
+    // As earlier versions wrote it.
+    let earlier = lab.store.dir().join("pipelines").join(Digest::of(b"old").to_string());
+    fs::write(earlier, format!("{one} a\n")).unwrap();
+    assert_eq!(known(named("old", p.file)), [("a".to_owned(), one)]);
+}
+
+#[test]
+fn last_keys_that_runs_remember_at_the_same_time_are_all_kept() {
+    let lab = Lab::new();
+    let ids: Vec<String> = (0..16).map(|id| format!("s{id}")).collect();
+    std::thread::scope(|scope| {
+        for id in &ids {
+            let own = || lab.store.remember(named("p", Path::new("/p")), [(id.as_str(), Digest::of(b"k"))], false);
+            scope.spawn(move || own().unwrap());
+        }
+    });
+    assert_eq!(lab.store.previous(named("p", Path::new("/p"))).len(), ids.len());
+}
+
+#[test]
+fn collection_forgets_pipelines_whose_file_is_gone_or_has_another_name_for_them() {
+    let lab = Lab::new();
+    let keys: Vec<Digest> = (0..3).map(|value| lab.commit(value).0).collect();
+    let files = ["here.yaml", "gone.yaml"].map(|name| lab.dir.path().join(name));
+    fs::write(&files[0], "").unwrap();
+    let remember = |name, file: &PathBuf, key| lab.store.remember(named(name, file), [("a", key)], true).unwrap();
+    remember("earlier name", &files[0], keys[0]);
+    std::thread::sleep(Duration::from_millis(20));
+    remember("p", &files[0], keys[1]);
+    remember("p", &files[1], keys[2]);
+    let young = GcOptions { older_than: Duration::from_secs(3600), ..GcOptions::default() };
+    assert_eq!(lab.store.gc(&young).unwrap().entries, 0);
+    let report = lab.store.gc(&GcOptions::default()).unwrap();
+    assert_eq!((report.entries, report.others), (2, 2), "and where their keys stood");
+    assert!(lab.store.entry(&keys[1]).is_some());
+}
+
+#[test]
+fn downloads_are_verified_and_collected_once_nothing_was_made_from_them() {
+    let lab = Lab::new();
+    let (key, output) = lab.commit(1);
+    let raw = lab.store.dir().join("raw");
+    fs::create_dir(&raw).unwrap();
+    let put = |content: &str, suffix: &str| {
+        let name = format!("blake3-{}", Digest::of(content.as_bytes()));
+        fs::write(raw.join(format!("{name}{suffix}")), content).unwrap();
+        raw.join(name)
+    };
+    let (used, unused) = (put("used", ""), put("unused", ""));
+    put("begun", ".part");
+    fs::write(raw.join("digests"), "").unwrap();
+    assert_eq!(lab.store.verify(false).unwrap().downloads, 2);
+    fs::write(&used, "USED").unwrap();
+    assert_eq!(lab.store.verify(true).unwrap().damaged[0].path, used);
+    assert!(!used.exists());
+
+    let used = put("used", "");
+    let material = vec![("files[0]".to_owned(), format!("\"blake3:{}\"", Digest::of(b"used")))];
+    let entry = Entry { outputs: vec![output], ..lab.store.entry(&key).unwrap() };
+    lab.store.commit(&entry, &Origin { material, ..Origin::default() }).unwrap();
+    let options = GcOptions { keep: BTreeSet::from([key]), ..GcOptions::default() };
+    assert_eq!(lab.store.gc(&options).unwrap().others, 1);
+    assert!(used.exists() && !unused.exists());
+    assert_eq!(list(&raw).unwrap().len(), 3, "what is being downloaded stays");
+}
+
+#[test]
+fn temporary_names_are_nobody_elses() {
+    let lab = Lab::new();
+    let other = Store::open(lab.store.dir()).unwrap();
+    let path = lab.store.dir().join("runs/record");
+    let tmp = || list(&lab.store.dir().join("tmp")).unwrap();
+    // As two containers do that share a cache and in which processes have the same numbers.
+    let written = lab.store.write_atomic(&path, |file| {
+        file.write_all(b"first")?;
+        assert_eq!(tmp().len(), 1);
+        let inner = other.write_atomic(&path, |file| {
+            assert_eq!(tmp().len(), 2);
+            file.write_all(b"second")
+        });
+        inner.map_err(io::Error::other)
+    });
+    written.unwrap();
+    assert_eq!((fs::read(&path).unwrap(), tmp().len()), (b"first".to_vec(), 0));
+    let failed = lab.store.write_atomic(&path, |_| Err(io::Error::other("no space")));
+    assert!(failed.is_err() && tmp().is_empty() && path.exists());
+}
+
+#[test]
+fn objects_may_lie_on_another_file_system() {
+    use std::os::unix::fs::MetadataExt;
+
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    let lab = Lab::new();
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    if device(elsewhere.path()) == device(lab.store.dir()) {
+        return;
+    }
+    std::os::unix::fs::symlink(elsewhere.path(), lab.store.dir().join("objects")).unwrap();
+    let (key, output) = lab.commit(1);
+    assert!(lab.store.sound_object(&output.digest).unwrap().exists());
+    assert_eq!(list(&elsewhere.path().join(&output.digest.to_string()[..2])).unwrap().len(), 1);
+    assert_eq!(lab.store.verify(false).unwrap().damaged, []);
+    fs::write(lab.store.object_path(&output.digest), "damaged").unwrap();
+    assert!(lab.store.sound_object(&output.digest).is_err());
+    assert_eq!(lab.store.entry(&key), None);
+}
+
+#[test]
+fn an_object_is_digested_again_once_its_file_has_changed() {
+    let lab = Lab::new();
+    let (_, output) = lab.commit(1);
+    let path = lab.store.sound_object(&output.digest).unwrap();
+    let (bytes, time) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap());
+    let mut flipped = bytes.clone();
+    flipped[40] ^= 4;
+    std::thread::sleep(Duration::from_millis(20));
+    fs::write(&path, flipped).unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    assert!(matches!(lab.store.sound_object(&output.digest), Err(StoreError::Damaged { .. })));
+    assert!(!path.exists(), "damage counts as absence");
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(lab.store.sound_object(&output.digest), Err(StoreError::Damaged { .. })));
+    assert!(!path.exists());
+    assert_eq!(list(path.parent().unwrap()).unwrap().len(), 0, "nothing is left");
+}
+
+#[test]
+fn verification_reports_what_cannot_be_read_and_goes_on() {
+    let lab = Lab::new();
+    let ((_, one), (two, _), (_, three)) = (lab.commit(1), lab.commit(2), lab.commit(3));
+    let folder = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    };
+    folder(&lab.store.object_path(&one.digest));
+    folder(&lab.store.index_path(&two));
+    fs::write(lab.store.object_path(&three.digest), "short").unwrap();
+    fs::write(lab.store.dir().join("objects/zz"), "").unwrap();
+    fs::write(lab.store.dir().join("index/.tmp123"), "").unwrap();
+    let report = lab.store.verify(false).unwrap();
+    // Two objects and the entries that name them, an entry, two files in the place of folders.
+    assert_eq!((report.damaged.len(), report.repaired), (7, false), "{:?}", report.damaged);
+    assert_eq!(lab.store.verify(true).unwrap().damaged, report.damaged);
+    assert_eq!(lab.store.verify(false).unwrap().damaged, []);
+}
+
+#[test]
+fn new_folders_are_made_durable_with_those_above() {
+    let lab = Lab::new();
+    lab.commit(1);
+    let unsynced = lab.store.unsynced().clone();
+    for folder in ["", "objects", "index"] {
+        assert!(unsynced.contains(&lab.store.dir().join(folder)), "{folder}: {unsynced:?}");
+    }
 }
 
 #[test]

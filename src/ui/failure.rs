@@ -25,6 +25,12 @@ pub fn failure(style: Style, id: &str, failure: &Failure) -> String {
     text
 }
 
+/// One line: what was found, and what follows from it.
+pub fn damaged(style: Style, id: &str, artifact: &str, reason: &str) -> String {
+    let word = style.paint(Tone::Warn, "damaged");
+    format!("{word} artifact `{artifact}` of {} in the cache: {reason}; it is made anew", style.paint(Tone::Strong, id))
+}
+
 /// `done: 3 executed, 17 cached, in 12 s`.
 pub fn summary(style: Style, summary: &Summary) -> String {
     let (tone, word) = match summary {

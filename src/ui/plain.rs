@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::failure::{failure, summary};
+use super::failure::{damaged, failure, summary};
 use super::progress::Pace;
 use super::text::{count, duration};
 use super::{Reporter, Style, Tone, say};
@@ -40,6 +40,7 @@ impl Reporter for Plain {
                     _ => {}
                 }
             }
+            Event::ArtifactDamaged { id, artifact, reason, .. } => say(&damaged(self.style, id, artifact, reason)),
             _ if self.quiet => {}
             Event::RunStarted { run, pipeline, stages, jobs } => {
                 say(&format!("run {run}: {pipeline}, {}, {}", count(*stages, "stage"), count(*jobs, "job")));

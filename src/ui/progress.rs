@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::failure::{failure, summary};
+use super::failure::{damaged, failure, summary};
 use super::text::{bytes, duration, number, shorten};
 use super::{Reporter, Style, Tone};
 use crate::engine::event::{Event, Outcome};
@@ -164,6 +164,10 @@ impl Reporter for Bars {
                 }
             }
             Event::StageLog { .. } => {}
+            Event::ArtifactDamaged { id, artifact, reason, again } => {
+                self.finished = self.finished.saturating_sub(*again);
+                self.print(&damaged(self.style, id, artifact, reason));
+            }
             Event::StageFinished(finished) => {
                 self.finished += 1;
                 if let Some(line) = self.running.remove(&finished.id) {

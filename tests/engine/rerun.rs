@@ -123,6 +123,6 @@ fn estimate_comes_from_the_last_execution() {
     lab.set("a", "value", json!(2));
     let (plan, store) = (lab.plan(), lab.store());
     let states = engine::probe(&plan, &registry(), &store, &lab.options).unwrap();
-    let seconds = engine::estimate(&plan, &store, &states);
+    let seconds = engine::estimate(&plan, &store, &lab.options, &states);
     assert!(seconds[0].unwrap() >= 0.06 && seconds[1].unwrap() < 0.06, "{seconds:?}");
 }

@@ -99,6 +99,11 @@ impl Checksum {
     pub fn file_name(&self) -> String {
         self.to_string().replace(':', "-")
     }
+
+    /// The digest that has this [file name](Self::file_name).
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        name.replacen('-', ":", 1).parse().ok()
+    }
 }
 
 impl fmt::Display for Checksum {
