@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::files::{is_temporary, walk};
 use super::raw::Checksum;
-use super::{Origin, Store, StoreError, age, list, remove};
+use super::{LastKeys, Origin, Store, StoreError, age, list, remove};
 use crate::digest::Digest;
 
 /// A part of a download that is younger than this may be written just now.
@@ -66,7 +66,7 @@ impl Store {
         let unneeded = options.unneeded.iter().chain(&last.outdated);
         unneeded.filter(|path| path.exists()).try_for_each(|path| broom.take_other(path))?;
         self.sweep_downloads(&origins, options.older_than, &mut broom)?;
-        self.sweep_leftovers(options.older_than, &mut broom)?;
+        self.sweep_leftovers(&last, options.older_than, &mut broom)?;
         Ok(broom.report)
     }
 
@@ -141,8 +141,9 @@ impl Store {
         Ok(())
     }
 
-    /// Temporary files of runs that were killed; checkpoints and logs of executions that nobody came back for.
-    fn sweep_leftovers(&self, older_than: Duration, broom: &mut Broom) -> Result<(), StoreError> {
+    /// Temporary files of runs that were killed; checkpoints and logs of executions that nobody came back for; what is known
+    /// of the last run of a pipeline that is out of use.
+    fn sweep_leftovers(&self, last: &LastKeys, older_than: Duration, broom: &mut Broom) -> Result<(), StoreError> {
         let area = |name: &str| self.dir().join(name);
         let mut left = [list(&area("staging"))?, list(&area("tmp"))?].concat();
         // Earlier versions made a file per key.
@@ -152,6 +153,10 @@ impl Store {
         left.extend(logs.filter(|path| {
             let key = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
             key.is_none_or(|key: Digest| !self.index_path(&key).exists())
+        }));
+        left.extend(list(&area("runs/last"))?.into_iter().filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            name.is_some_and(|name: Digest| !last.names.contains(&name)) && age(path) >= older_than
         }));
         let named = [list(&area("runs"))?, list(&area("runs/last"))?, walk(&area("index"))?].concat();
         left.extend(named.into_iter().filter(|path| is_temporary(path)));
