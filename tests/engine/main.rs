@@ -2,6 +2,7 @@
 
 mod crash;
 mod lab;
+mod raw;
 mod rerun;
 mod trouble;
 mod workers;
