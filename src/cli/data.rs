@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::args::{Data, Global, Mirrors, Selection};
+use super::args::{Data, Global, Mirrors};
 use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
 use super::project::{Project, open_store};
 use super::run::{listen_for_interrupts, plain};
