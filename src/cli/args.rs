@@ -26,7 +26,8 @@ pub struct Cli {
 pub const EXIT_CODES: &str = "Exit codes:
   0    done
   2    the pipeline or the command line is wrong
-  3    a stage failed, a result differs from the lock file, or a raw file is missing or damaged
+  3    a stage failed, a result differs from the lock file, a raw file is missing, damaged or changed,
+       or results could not be written
   4    the cache is damaged or cannot be used
   5    `plan --exit-code`: something would run
   130  interrupted";

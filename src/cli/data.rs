@@ -1,22 +1,22 @@
 //! `data`: the raw files that a pipeline's stages name: where they are, bringing what is missing, and whether what is
 //! here is what was declared.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
-use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::json;
 
-use super::args::{Data, Global, Mirrors, Selection};
+use super::args::{Data, Global, Mirrors};
 use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
-use super::project::Project;
-use super::run::listen_for_interrupts;
+use super::project::{Project, open_store};
+use super::run::{listen_for_interrupts, plain};
 use crate::engine::Options;
 use crate::engine::stage::RawSource;
-use crate::store::raw::{Found, Location, News, Origin, RawError, RawFiles};
+use crate::store::raw::{Found, Location, News, RawError, RawFiles};
+use crate::store::{Origin, raw};
 use crate::ui::{Tone, Transfer, Transfers, Ui, text};
 
 /// Digits of a digest that tell files apart on a screen.
@@ -27,9 +27,14 @@ const SOURCE: usize = 40;
 
 pub fn main(args: &Data, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     match args {
-        Data::Fetch { selection, mirrors, to } => Files::of(selection, mirrors, global, ui)?.fetch(to.as_deref(), ui),
-        Data::Ls { selection, mirrors } => Files::of(selection, mirrors, global, ui)?.list(ui),
-        Data::Verify { selection, mirrors } => Files::of(selection, mirrors, global, ui)?.verify(ui),
+        Data::Fetch { selection, mirrors, to } => {
+            Files::of(&Project::load(selection, ui)?, mirrors, global).fetch(to.as_deref(), ui)
+        }
+        Data::Ls { selection, mirrors } => Files::of(&Project::load(selection, ui)?, mirrors, global).list(ui),
+        Data::Verify { selection, mirrors } => {
+            let project = Project::load(selection, ui)?;
+            Files::of(&project, mirrors, global).verify(&project, global, ui)
+        }
     }
 }
 
@@ -38,22 +43,41 @@ struct Files {
     options: Options,
     raw: RawFiles,
     /// Each once, in the order of the pipeline.
-    sources: Vec<RawSource>,
+    files: Vec<File>,
+}
+
+struct File {
+    source: RawSource,
+    /// Instances that read it, and its place among their files.
+    readers: Vec<(String, usize)>,
+}
+
+/// What the last run took a file to be.
+struct Used {
+    instance: String,
+    digest: String,
 }
 
 impl Files {
-    fn of(selection: &Selection, mirrors: &Mirrors, global: &Global, ui: &Ui) -> Result<Self, Stop> {
-        let project = Project::load(selection, ui)?;
+    fn of(project: &Project, mirrors: &Mirrors, global: &Global) -> Self {
         let options = project.options(mirrors);
-        let raw = RawFiles::new(&global.cache, &options.base, options.data.clone(), options.mirrors.clone());
+        let raw = RawFiles::new(&global.cache, &options.base, options.data.clone(), options.mirrors.clone())
+            .interruptible(options.interrupt.clone());
         let pipeline = &project.plan.pipeline;
-        let all = pipeline.instances.iter().flat_map(|instance| {
+        let mut places = BTreeMap::new();
+        let mut files: Vec<File> = Vec::new();
+        for instance in &pipeline.instances {
             let kind = project.registry.get(&pipeline.stages[instance.stage].kind);
-            kind.map(|kind| (kind.files)(&instance.params)).unwrap_or_default()
-        });
-        let mut seen = BTreeSet::new();
-        let sources = all.filter(|file| seen.insert((file.source.clone(), file.digest.clone()))).collect();
-        Ok(Self { options, raw, sources })
+            let sources = kind.map(|kind| (kind.files)(&instance.params)).unwrap_or_default();
+            for (index, source) in sources.into_iter().enumerate() {
+                let place = places.entry((source.source.clone(), source.digest.clone())).or_insert_with(|| {
+                    files.push(File { source, readers: Vec::new() });
+                    files.len() - 1
+                });
+                files[*place].readers.push((instance.id.clone(), index));
+            }
+        }
+        Self { options, raw, files }
     }
 
     fn fetch(&self, to: Option<&Path>, ui: &Ui) -> Result<u8, Stop> {
@@ -61,27 +85,25 @@ impl Files {
         listen_for_interrupts(interrupt)?;
         let transfers = Transfers::new(ui);
         let (mut brought, mut failed) = (0, 0);
-        for RawSource { source, digest, .. } in &self.sources {
+        for RawSource { source, digest, .. } in self.files.iter().map(|file| &file.source) {
             transfers.show(&Transfer::FileStarted { source })?;
             let clock = Instant::now();
             let listener = |news: News| {
-                let shown = match news {
-                    News::Bytes { done, total } => transfers.show(&Transfer::FileProgress { source, done, total }),
+                let transfer = match news {
+                    News::Bytes { done, total } => Transfer::FileProgress { source, done, total },
                     News::Again { reason, wait, attempt, of } => {
-                        let seconds = wait.as_secs_f64();
-                        transfers.show(&Transfer::FileAgain { source, reason, attempt, of, seconds })
+                        Transfer::FileAgain { source, reason, attempt, of, seconds: wait.as_secs_f64() }
                     }
-                    News::Idle => Ok(()),
                 };
-                let go_on = shown.is_ok() && !interrupt.load(Ordering::Relaxed);
-                if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                // Texts and numbers always have a form in JSON.
+                drop(transfers.show(&transfer));
             };
             let result = self.raw.keep(source, digest.as_deref(), to, &listener);
             let (outcome, path, error) = match result {
-                Ok((path, Origin::Present)) => ("present", Some(path), None),
-                Ok((path, Origin::Taken)) => ("taken", Some(path), None),
-                Ok((path, Origin::Downloaded)) => ("downloaded", Some(path), None),
-                Err(error @ RawError::Stopped(_)) => {
+                Ok((path, raw::Origin::Present)) => ("present", Some(path), None),
+                Ok((path, raw::Origin::Taken)) => ("taken", Some(path), None),
+                Ok((path, raw::Origin::Downloaded)) => ("downloaded", Some(path), None),
+                Err(error @ (RawError::Stopped(_) | RawError::Interrupted(_))) => {
                     return Err(Stop::new(INTERRUPTED, error).help("the same command goes on from there"));
                 }
                 Err(error) => ("failed", None, Some(error.to_string())),
@@ -95,7 +117,7 @@ impl Files {
                 return Err(Stop::new(INTERRUPTED, "interrupted").help("the same command goes on from there"));
             }
         }
-        let total = self.sources.len();
+        let total = self.files.len();
         if failed > 0 {
             return Err(Stop::new(FAILED, format!("{failed} of {} could not be had", text::count(total, "raw file"))));
         }
@@ -107,7 +129,7 @@ impl Files {
         let mut rows = Vec::new();
         let terminal = console::Term::stdout();
         let room = if terminal.is_term() { usize::from(terminal.size().1).saturating_sub(OTHERS) } else { usize::MAX };
-        for file in &self.sources {
+        for file in self.files.iter().map(|file| &file.source) {
             let found = self.locate(file)?;
             let place = found.as_ref().map_or("missing", |found| word(found.location));
             let path = found.as_ref().map(|found| &found.path);
@@ -133,61 +155,115 @@ impl Files {
         Ok(DONE)
     }
 
-    fn verify(&self, ui: &Ui) -> Result<u8, Stop> {
+    fn verify(&self, project: &Project, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+        // Where nothing was run, nothing is to be compared with, and no cache is made for that.
+        let store = if global.cache.is_dir() { Some(open_store(global)?) } else { None };
+        let previous = store.as_ref().map(|store| store.previous(&project.plan.pipeline.name)).unwrap_or_default();
+        let used = |(instance, index): &(String, usize)| {
+            let origin = store.as_ref()?.origin(previous.get(instance)?).ok()??;
+            Some(Used { instance: instance.clone(), digest: digest_in(&origin, *index)? })
+        };
         let mut bad = 0;
-        for file in &self.sources {
-            let found = self.locate(file)?;
-            let digest = found.as_ref().map(|found| self.raw.read(&found.path, file.digest.as_deref()));
-            let (state, digest, error) = match digest {
-                None => ("missing", None, None),
-                Some(Err(error)) => ("damaged", None, Some(error.to_string())),
-                Some(Ok(digest)) => match &file.digest {
-                    None => ("undeclared", Some(digest.to_string()), None),
-                    Some(declared) if digest.is(declared) => ("ok", Some(digest.to_string()), None),
-                    Some(_) => ("damaged", Some(digest.to_string()), None),
-                },
-            };
-            bad += usize::from(matches!(state, "missing" | "damaged"));
-            let path = found.as_ref().map(|found| &found.path);
-            if ui.json {
-                ui.result_json(&json!({
-                    "source": file.source, "state": state, "path": path, "declared": file.digest, "digest": digest,
-                    "error": error,
-                }))?;
-                continue;
-            }
-            let tone = match state {
-                "ok" => Tone::Good,
-                "undeclared" => Tone::Warn,
-                _ => Tone::Bad,
-            };
-            let mut line = format!("{} {}", ui.out.paint(tone, state), file.source);
-            match (state, &file.digest, digest) {
-                ("damaged", Some(declared), Some(found)) => {
-                    line.push_str(&format!("\n  declared {declared}\n  found    {found}"));
+        for File { source: file, readers } in &self.files {
+            let verdict = match self.locate(file)? {
+                None => Verdict::new("missing"),
+                Some(found) => {
+                    let verdict = self.judge(&found.path, file, readers.iter().filter_map(used));
+                    let verdict = verdict.unwrap_or_else(|error| Verdict {
+                        error: Some(error.to_string()),
+                        ..Verdict::new("damaged")
+                    });
+                    Verdict { path: Some(found.path), ..verdict }
                 }
-                ("undeclared", _, Some(found)) => line.push_str(&format!("\n  found    {found}")),
-                _ => {}
-            }
-            line.extend(error.map(|error| format!("\n  {error}")));
-            if let (true, Some(path)) = (state != "ok", path) {
-                line.push_str(&format!("\n  in       {}", path.display()));
-            }
-            ui.result(&line);
+            };
+            bad += usize::from(matches!(verdict.state, "missing" | "damaged" | "changed"));
+            verdict.show(file, ui)?;
         }
-        let total = text::count(self.sources.len(), "raw file");
+        let total = text::count(self.files.len(), "raw file");
         if bad > 0 {
-            return Err(Stop::new(FAILED, format!("{bad} of {total} are missing or damaged")).help(
-                "`cnsdiff-pipe data fetch` brings them again; a damaged file of your own is for you to replace",
+            return Err(Stop::new(FAILED, format!("{bad} of {total} are missing, damaged or changed")).help(
+                "`cnsdiff-pipe data fetch` brings what is missing; a damaged file of your own is for you to replace; \
+                 after a change, `cnsdiff-pipe run` makes the results those of the new bytes",
             ));
         }
         ui.note(&format!("{total} as declared"));
         Ok(DONE)
     }
 
+    /// Reads a file anew. One without a digest is compared with what was last read of it.
+    fn judge(
+        &self,
+        path: &Path,
+        file: &RawSource,
+        used: impl Iterator<Item = Used>,
+    ) -> Result<Verdict, RawError> {
+        let digest = self.raw.read(path, file.digest.as_deref())?;
+        let known = |state| Verdict { digest: Some(digest.to_string()), ..Verdict::new(state) };
+        if let Some(declared) = &file.digest {
+            return Ok(known(if digest.is(declared) { "ok" } else { "damaged" }));
+        }
+        for used in used {
+            // It may have been declared then, by another algorithm.
+            let same = digest.is(&used.digest) || self.raw.read(path, Some(&used.digest))?.is(&used.digest);
+            if !same {
+                return Ok(Verdict { used: Some(used), ..known("changed") });
+            }
+        }
+        Ok(known("undeclared"))
+    }
+
     fn locate(&self, file: &RawSource) -> Result<Option<Found>, Stop> {
         self.raw.locate(&file.source, file.digest.as_deref()).map_err(Stop::wrong)
     }
+}
+
+/// What is to be said of a file.
+struct Verdict {
+    state: &'static str,
+    path: Option<PathBuf>,
+    digest: Option<String>,
+    /// Other bytes than these.
+    used: Option<Used>,
+    error: Option<String>,
+}
+
+impl Verdict {
+    fn new(state: &'static str) -> Self {
+        Self { state, path: None, digest: None, used: None, error: None }
+    }
+
+    fn show(&self, file: &RawSource, ui: &Ui) -> Result<(), Stop> {
+        let Self { state, path, digest, used, error } = self;
+        if ui.json {
+            let used = used.as_ref().map(|used| json!({ "by": used.instance, "digest": used.digest }));
+            ui.result_json(&json!({
+                "source": file.source, "state": state, "path": path, "declared": file.digest, "digest": digest,
+                "used": used, "error": error,
+            }))?;
+            return Ok(());
+        }
+        let tone = match *state {
+            "ok" => Tone::Good,
+            "undeclared" => Tone::Warn,
+            _ => Tone::Bad,
+        };
+        let mut lines = vec![format!("{} {}", ui.out.paint(tone, state), text::visible(&file.source, false))];
+        if *state != "ok" {
+            lines.extend(file.digest.as_ref().map(|declared| format!("declared {declared}")));
+            lines.extend(used.as_ref().map(|used| format!("used     {} by the last run of `{}`", used.digest, used.instance)));
+            lines.extend(digest.as_ref().map(|digest| format!("found    {digest}")));
+            lines.extend(error.clone());
+            lines.extend(path.as_ref().map(|path| format!("in       {}", path.display())));
+        }
+        ui.result(&lines.join("\n  "));
+        Ok(())
+    }
+}
+
+/// The digest that a key had of a raw file, by its place among the files of the stage.
+pub(super) fn digest_in(origin: &Origin, index: usize) -> Option<String> {
+    let field = format!("files[{index}]");
+    origin.material.iter().find(|(name, _)| *name == field).map(|(_, value)| plain(value))
 }
 
 fn word(location: Location) -> &'static str {

@@ -6,7 +6,8 @@ use std::fmt::Display;
 pub const DONE: u8 = 0;
 /// The pipeline or the command line is wrong.
 pub const WRONG: u8 = 2;
-/// A stage failed, a result differs from the lock file, or a raw file is missing or damaged.
+/// A stage failed, a result differs from the lock file, a raw file is missing or damaged, or results could not be
+/// written to standard output.
 pub const FAILED: u8 = 3;
 /// The cache is damaged or cannot be used.
 pub const STORE: u8 = 4;

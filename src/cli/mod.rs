@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
-use exit::{DONE, Message, Stop, WRONG};
+use exit::{DONE, FAILED, Message, Stop, WOULD_RUN, WRONG};
 use project::Project;
 
 use crate::ui::{ColorChoice, Ui};
@@ -40,19 +40,30 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Also the way of `--help` and `--version`. A reader that went away needs no message.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { WRONG } else { DONE });
+            let lost = error.print().is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+            return ExitCode::from(match error.use_stderr() {
+                true => WRONG,
+                false if lost => FAILED,
+                false => DONE,
+            });
         }
     };
     let color = if cli.global.no_color { ColorChoice::Never } else { cli.global.color };
     let ui = Ui::new(color, cli.global.json, cli.global.quiet);
-    ExitCode::from(dispatch(&cli, &ui).unwrap_or_else(|stop| {
+    let code = dispatch(&cli, &ui).unwrap_or_else(|stop| {
         match &stop.message {
             Message::Plain { text, help } => ui.error(text, help.as_deref()),
             Message::Rendered(text) => ui.rendered(text),
         }
         stop.code
-    }))
+    });
+    ExitCode::from(match ui.loss() {
+        Some(loss) => {
+            ui.error(&loss, Some("what was printed is not complete; nothing in the cache is lost"));
+            if matches!(code, DONE | WOULD_RUN) { FAILED } else { code }
+        }
+        None => code,
+    })
 }
 
 fn dispatch(cli: &Cli, ui: &Ui) -> Result<u8, Stop> {

@@ -22,7 +22,7 @@ pub fn render(batch: &RecordBatch, count: usize, format: RowFormat, style: Style
         RowFormat::Table => {
             let rows: Vec<Vec<String>> = cells(&batch)?
                 .into_iter()
-                .map(|row| row.into_iter().map(|cell| text::shorten(&cell, CELL)).collect())
+                .map(|row| row.into_iter().map(|cell| text::shorten(&text::one_line(&cell), CELL)).collect())
                 .collect();
             Ok(text::table(style, &names(&batch).iter().map(String::as_str).collect::<Vec<_>>(), &rows))
         }
@@ -32,8 +32,8 @@ pub fn render(batch: &RecordBatch, count: usize, format: RowFormat, style: Style
             Ok(lines.join("\n"))
         }
         RowFormat::Json => {
-            let lines: Vec<String> = json(&batch)?.into_iter().map(|row| Value::Object(row).to_string()).collect();
-            Ok(lines.join("\n"))
+            let line = |row| text::json(&Value::Object(row)).map_err(|error| ArrowError::JsonError(error.to_string()));
+            Ok(json(&batch)?.into_iter().map(line).collect::<Result<Vec<_>, _>>()?.join("\n"))
         }
     }
 }

@@ -15,7 +15,7 @@ use super::lock::{self, Lock};
 use super::project::{Project, engine_error, open_store, store_error};
 use super::publish::{Published, publish};
 use super::record::{self, Environment, Record, StageRecord};
-use super::{clock, plan};
+use super::{clock, data, plan};
 use crate::engine::stage::RawSource;
 use crate::engine::{self, Options, State};
 use crate::store::{Entry, Store};
@@ -231,11 +231,9 @@ impl<'a> Ended<'a> {
         let kind = self.project.registry.get(&plan.pipeline.stages[instance.stage].kind);
         let mut files = kind.map(|kind| (kind.files)(&instance.params)).unwrap_or_default();
         if files.iter().any(|file| file.digest.is_none()) {
-            let origin = state.key().and_then(|key| self.store.origin(&key).ok().flatten());
-            let material: BTreeMap<String, String> = origin.into_iter().flat_map(|origin| origin.material).collect();
+            let origin = state.key().and_then(|key| self.store.origin(&key).ok().flatten()).unwrap_or_default();
             for (index, file) in files.iter_mut().enumerate() {
-                let known = || material.get(&format!("files[{index}]")).map(|value| plain(value));
-                file.digest = file.digest.take().or_else(known);
+                file.digest = file.digest.take().or_else(|| data::digest_in(&origin, index));
             }
         }
         files
@@ -271,6 +269,6 @@ impl<'a> Ended<'a> {
 }
 
 /// A text as a key's material has it, without the quotes.
-fn plain(value: &str) -> String {
+pub(super) fn plain(value: &str) -> String {
     serde_json::from_str(value).unwrap_or_else(|_| value.to_owned())
 }

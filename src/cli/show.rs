@@ -28,7 +28,7 @@ pub fn main(args: &Show, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         let failed = states[index].key().or_else(|| store.previous(options.pipeline(&project.plan)).get(id).copied());
         let text = failed.and_then(|key| fs::read(store.log_path(&key)).ok());
         match text {
-            Some(text) => ui.result(&String::from_utf8_lossy(&text)),
+            Some(text) => ui.result(&text::visible(&String::from_utf8_lossy(&text), false)),
             None => ui.note(&format!("`{id}` has no log")),
         }
         return Ok(DONE);
@@ -141,8 +141,9 @@ fn head(store: &Store, output: &OutputEntry, count: usize, format: RowFormat, ui
         ui.result(&ui.out.paint(Tone::Dim, &format!("  {}", columns.collect::<Vec<_>>().join(", "))));
     }
     let text = rows::render(&batch, count, format, ui.out).map_err(Stop::store)?;
-    if !text.is_empty() {
-        ui.result(&text);
+    match format {
+        RowFormat::Table => ui.result(&text),
+        RowFormat::Csv | RowFormat::Json => ui.result_exact(&text),
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +17,7 @@ use super::resolve::failure;
 use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runner, StageError};
 use super::worker::{Usage, WorkerPool};
 use crate::digest::Digest;
-use crate::store::raw::{News, RawFiles};
+use crate::store::raw::{News, Pinned, RawFiles};
 use crate::store::{Entry, KeyLock, Origin, OutputEntry, Staging, Store, StoreError};
 
 /// How many lines of its log a failure shows.
@@ -128,31 +127,38 @@ impl Task<'_> {
 
     /// Answers the cost, and the folder with the outputs.
     fn attempt(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<(Usage, TempDir), StageError> {
-        self.job.files = self.raw_files.iter().map(|file| self.fetch(file, notify)).collect::<Result<_, _>>()?;
+        let fetch = |(file, digest): (&RawSource, &String)| self.fetch(file, digest, notify);
+        let pinned: Vec<Pinned> =
+            self.raw_files.iter().zip(&self.job.digests).map(fetch).collect::<Result<_, _>>()?;
+        self.job.files = pinned.iter().map(|file| file.path.clone()).collect();
         let folder = self.staging.take().map_err(stage_error)?;
         self.job.out_dir = folder.path().to_owned();
         let usage = match self.kind.runner {
             Runner::InProcess(run) if !self.isolate => run_here(run, &self.job, notify),
             _ => self.workers.run(&self.job, notify),
         }?;
+        pinned.iter().try_for_each(|file| self.raw.unchanged(file)).map_err(stage_error)?;
         Ok((usage, folder))
     }
 
-    fn fetch(&self, file: &RawSource, notify: &(dyn Fn(Notice) + Sync)) -> Result<PathBuf, StageError> {
-        let listener = |news: News| {
-            match news {
-                News::Bytes { done, total } => notify(Notice::Progress(Progress::bytes(done, total))),
-                News::Again { reason, wait, attempt, of } => notify(Notice::Log(format!(
-                    "`{}`: {reason}; attempt {} of {of} in {} s",
-                    file.source,
-                    attempt + 1,
-                    wait.as_secs_f64()
-                ))),
-                News::Idle => {}
-            }
-            if self.interrupt.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    /// A raw file with the bytes that the key says.
+    fn fetch(
+        &self,
+        file: &RawSource,
+        digest: &str,
+        notify: &(dyn Fn(Notice) + Sync),
+    ) -> Result<Pinned, StageError> {
+        let listener = |news: News| match news {
+            News::Bytes { done, total } => notify(Notice::Progress(Progress::bytes(done, total))),
+            News::Again { reason, wait, attempt, of } => notify(Notice::Log(format!(
+                "`{}`: {reason}; attempt {} of {of} in {} s",
+                file.source,
+                attempt + 1,
+                wait.as_secs_f64()
+            ))),
         };
-        self.raw.fetch(&file.source, file.digest.as_deref(), &listener).map_err(stage_error)
+        let path = self.raw.fetch(&file.source, file.digest.as_deref(), &listener).map_err(stage_error)?;
+        self.raw.pin(&path, digest).map_err(stage_error)
     }
 
     fn keep(&mut self, usage: Usage, folder: TempDir, started: Instant) -> Result<(), StoreError> {

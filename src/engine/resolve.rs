@@ -1,6 +1,8 @@
 //! Where every instance stands: keys from what is known, entries from the store. Runs nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -49,7 +51,8 @@ impl<'a> Resolver<'a> {
             let targets = options.until.iter().map(|name| plan.select(name)).collect::<Result<Vec<_>, _>>()?;
             plan.closure(&targets.concat())
         };
-        let raw = RawFiles::new(store.dir(), &options.base, options.data.clone(), options.mirrors.clone());
+        let raw = RawFiles::new(store.dir(), &options.base, options.data.clone(), options.mirrors.clone())
+            .interruptible(options.interrupt.clone());
         let environment = Environment::new(store, &options.worker);
         Ok(Self { plan, kinds, store, options, raw, damaged: Mutex::default(), environment, forced, wanted })
     }
@@ -84,7 +87,7 @@ impl<'a> Resolver<'a> {
                 let unknown = |source: &&usize| states[**source].entry().is_none();
                 return State::Waits { on: self.plan.sources[index].iter().filter(unknown).copied().collect() };
             }
-            Err(error) => return State::Failed { key: None, failure: failure(error) },
+            Err(error) => return self.unresolved(None, error),
         };
         if self.forced[index] {
             return State::Miss { key, forced: true };
@@ -110,6 +113,14 @@ impl<'a> Resolver<'a> {
             }
         }
         Some(entry)
+    }
+
+    /// An instance whose key cannot be made.
+    pub(super) fn unresolved(&self, key: Option<Digest>, error: StageError) -> State {
+        match self.options.interrupt.load(Ordering::Relaxed) {
+            true => State::Cancelled { key },
+            false => State::Failed { key, failure: failure(error) },
+        }
     }
 
     /// What the key is made of, or `None` while a source has no results.
@@ -140,12 +151,16 @@ impl<'a> Resolver<'a> {
             let found = self.raw.identity(&file.source, file.digest.as_deref());
             found.map_err(|error| StageError::new(error.to_string()))
         };
+        let files = (kind.files)(&instance.params);
         Ok(Some(KeyMaterial {
             kind: kind.spec.name,
             kind_version: kind.version,
-            params: &instance.params,
+            params: match files.is_empty() {
+                true => Cow::Borrowed(&instance.params),
+                false => Cow::Owned((kind.without_paths)(&instance.params)),
+            },
             inputs,
-            files: (kind.files)(&instance.params).into_iter().map(identity).collect::<Result<_, _>>()?,
+            files: files.into_iter().map(identity).collect::<Result<_, _>>()?,
             facets: (kind.facets)(&instance.params)
                 .into_iter()
                 .map(|facet| self.environment.facet(facet))

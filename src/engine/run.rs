@@ -16,7 +16,7 @@ use super::crew::Crew;
 use super::event::{Event, Finished, Outcome, Summary};
 use super::execute::{End, Task};
 use super::machine::{Machine, Share};
-use super::resolve::{Resolver, failure};
+use super::resolve::Resolver;
 use super::stage::{Input, Job, Notice, Resources, StageError};
 use super::worker::WorkerPool;
 use super::{EngineError, Options, Registry, State};
@@ -203,7 +203,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         let plan = self.resolver.plan;
         for &index in &plan.order {
             match self.states[index].clone() {
-                state @ (State::Hit { .. } | State::Failed { .. }) => self.settle(index, state),
+                state @ (State::Hit { .. } | State::Failed { .. } | State::Cancelled { .. }) => self.settle(index, state),
                 State::Miss { .. } => {
                     self.ready.insert((self.rank[index], index));
                 }
@@ -244,7 +244,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                         self.running.insert(index, share);
                         self.start(crew, index, task);
                     }
-                    Err(error) => self.settle(index, State::Failed { key: Some(key), failure: failure(error) }),
+                    Err(error) => self.settle(index, self.resolver.unresolved(Some(key), error)),
                 }
                 continue 'next;
             }
@@ -258,6 +258,11 @@ impl<'env, 'sink> Run<'env, 'sink> {
         let instance = plan.instance(index);
         let kind = self.resolver.kind(index)?;
         let material = self.resolver.material(index, &self.states)?;
+        if material.as_ref().is_none_or(|material| material.key() != key) {
+            let files: Vec<String> = (kind.files)(&instance.params).into_iter().map(|file| file.source).collect();
+            let message = format!("what it reads changed while the run was going on: run again ({})", files.join(", "));
+            return Err(StageError::new(message));
+        }
         let outputs = |source: &crate::spec::Source| {
             let entry = self.states[source.instance].entry().map(Arc::clone);
             let outputs = entry.map(|entry| entry.outputs.clone()).unwrap_or_default();

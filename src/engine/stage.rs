@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::spec::{KindSpec, Output, ParamError, Port};
+use crate::store::raw::is_path;
 
 /// A stage kind: its parameters, ports, outputs and version. Implemented by an empty struct per kind in `stages/`.
 pub trait Stage: 'static {
@@ -29,6 +30,12 @@ pub trait Stage: 'static {
 
     /// The raw files it reads.
     fn files(_params: &Self::Params) -> Vec<RawSource> {
+        Vec::new()
+    }
+
+    /// Where its parameters name these. A path is left out of the key, which has the digest of the file, so no output
+    /// may tell it; a URL stays.
+    fn sources(_params: &mut Self::Params) -> Vec<&mut String> {
         Vec::new()
     }
 
@@ -114,6 +121,8 @@ pub struct Kind {
     pub version: u32,
     pub runner: Runner,
     pub files: fn(&Value) -> Vec<RawSource>,
+    /// The parameters of a kind with raw files as the key has them.
+    pub without_paths: fn(&Value) -> Value,
     pub facets: fn(&Value) -> Vec<Facet>,
     pub resources: fn(&Value) -> Resources,
 }
@@ -133,6 +142,7 @@ impl Kind {
             version: S::VERSION,
             runner,
             files: |value| parse::<S>(value).map(|p| S::files(&p)).unwrap_or_default(),
+            without_paths: without_paths::<S>,
             facets: |value| parse::<S>(value).map(|p| S::facets(&p)).unwrap_or_default(),
             resources: |value| parse::<S>(value).map(|p| S::resources(&p)).unwrap_or_default(),
         }
@@ -146,6 +156,18 @@ pub fn parse<S: Stage>(value: &Value) -> Result<S::Params, ParamError> {
         message: error.inner().to_string(),
         help: None,
     })
+}
+
+/// What stands in the key for any path.
+const PATH: &str = "path";
+
+fn without_paths<S: Stage>(value: &Value) -> Value {
+    let named = parse::<S>(value).ok().and_then(|mut params| {
+        S::sources(&mut params).into_iter().filter(|source| is_path(source)).for_each(|path| PATH.clone_into(path));
+        serde_json::to_value(params).ok()
+    });
+    // Parameters come here in canonical form, which both steps are made for.
+    named.unwrap_or_else(|| value.clone())
 }
 
 fn canonical<S: Stage>(value: &Value) -> Result<Value, ParamError> {

@@ -1,6 +1,7 @@
 //! Stage keys and their explanation. Both are written by one traversal of the key's material, so that whatever
 //! enters the key can be shown, and whatever is shown has entered the key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -19,8 +20,8 @@ pub type Fields = Vec<(String, String)>;
 pub struct KeyMaterial<'a> {
     pub kind: &'a str,
     pub kind_version: u32,
-    /// Canonical parameters, defaults written out.
-    pub params: &'a Value,
+    /// Canonical parameters, defaults written out. Paths of raw files are not among them: their bytes are, as `files`.
+    pub params: Cow<'a, Value>,
     /// In the order of the kind's ports, then of their sources.
     pub inputs: Vec<InputMaterial<'a>>,
     /// Identities of raw files, such as `blake3:<hex>`, in the kind's order.
@@ -87,7 +88,7 @@ impl KeyMaterial<'_> {
         field(sink, "format", Leaf::Integer(FORMAT.into()));
         field(sink, "kind", Leaf::Text(self.kind));
         field(sink, "kind_version", Leaf::Integer(self.kind_version.into()));
-        within(sink, Step::Name("with"), |sink| value(sink, self.params));
+        within(sink, Step::Name("with"), |sink| value(sink, &self.params));
         within(sink, Step::Name("needs"), |sink| {
             sink.leaf(Leaf::List(self.inputs.len()));
             for input in &self.inputs {

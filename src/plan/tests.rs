@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -6,7 +8,7 @@ use crate::digest::Digest;
 use crate::spec::{Location, Need, Source, StageDef};
 
 fn material(params: &Value) -> KeyMaterial<'_> {
-    KeyMaterial { kind: "k", kind_version: 1, params, inputs: Vec::new(), files: Vec::new(), facets: Vec::new() }
+    KeyMaterial { kind: "k", kind_version: 1, params: Cow::Borrowed(params), inputs: Vec::new(), files: Vec::new(), facets: Vec::new() }
 }
 
 /// JSON trees with names and texts that try to look like the encoding or like paths.
@@ -114,7 +116,7 @@ fn every_part_of_the_material_enters_the_key() {
         base(),
         KeyMaterial { kind: "other", ..base() },
         KeyMaterial { kind_version: 2, ..base() },
-        KeyMaterial { params: &Value::Null, ..base() },
+        KeyMaterial { params: Cow::Owned(Value::Null), ..base() },
         KeyMaterial { inputs: Vec::new(), ..base() },
         KeyMaterial { inputs: vec![input("q", None, "t", "x")], ..base() },
         KeyMaterial { inputs: vec![input("p", None, "u", "x")], ..base() },

@@ -98,7 +98,7 @@ impl Stage for Ingest {
     type Params = Params;
 
     const KIND: &'static str = "ingest";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Reads raw files of interactions and gives users and items dense ids.";
     const PORTS: &'static [Port] = &[];
     const OUTPUTS: &'static [Output] = &[
@@ -109,7 +109,7 @@ impl Stage for Ingest {
             name: "malformed",
             doc: "Lines that hold no interaction, the first 10000 of each file.",
             form: Form::Table(&[
-                Column { name: "file", dtype: "utf8", doc: "Source of the file." },
+                Column { name: "file", dtype: "utf8", doc: "Place of the file in the parameters, such as `files[0]`." },
                 Column { name: "line", dtype: "u64", doc: "Line, from 1; in a Parquet file the row." },
                 Column { name: "text", dtype: "utf8", doc: "The line, cut at 200 bytes." },
                 Column { name: "reason", dtype: "utf8", doc: "What is wrong with it." },
@@ -175,6 +175,10 @@ impl Stage for Ingest {
         params.files.iter().map(source).collect()
     }
 
+    fn sources(params: &mut Params) -> Vec<&mut String> {
+        params.files.iter_mut().map(|file| &mut file.source).collect()
+    }
+
     fn resources(_params: &Params) -> Resources {
         Resources { cores: 4, memory_mib: 1024, gpus: 0 }
     }
@@ -191,7 +195,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         )));
     }
     let mut raw = Raw::default();
-    let mut malformed: Vec<(&str, Malformed)> = Vec::new();
+    let mut malformed: Vec<(String, Malformed)> = Vec::new();
     let mut counts: Vec<(String, i64)> = Vec::new();
     let mut rows_read = Vec::with_capacity(params.files.len());
     for (index, (file, path)) in params.files.iter().zip(&context.job.files).enumerate() {
@@ -202,7 +206,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         rows_read.push(scan.rows);
         counts.push((format!("{}.valid_lines", file.part), scan.rows as i64));
         counts.push((format!("{}.malformed_lines", file.part), scan.malformed_lines as i64));
-        malformed.extend(scan.malformed.into_iter().map(|line| (&*file.source, line)));
+        malformed.extend(scan.malformed.into_iter().map(|line| (format!("files[{index}]"), line)));
         let (done, total) = (index as u64 + 1, params.files.len() as u64);
         context.progress(Progress { done, total, unit: "file".to_owned(), values: Vec::new() });
     }
@@ -280,12 +284,12 @@ fn steps_to_batch(steps: &[StepCount]) -> Result<RecordBatch, arrow::error::Arro
     ])
 }
 
-fn malformed_to_batch(lines: &[(&str, Malformed)]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let text = |of: fn(&(&str, Malformed)) -> String| -> ArrayRef {
+fn malformed_to_batch(lines: &[(String, Malformed)]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let text = |of: fn(&(String, Malformed)) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(lines.iter().map(of)))
     };
     RecordBatch::try_from_iter([
-        ("file", text(|(file, _)| (*file).to_owned())),
+        ("file", text(|(file, _)| file.clone())),
         ("line", Arc::new(UInt64Array::from_iter_values(lines.iter().map(|(_, bad)| bad.line))) as ArrayRef),
         ("text", text(|(_, bad)| bad.text.clone())),
         ("reason", text(|(_, bad)| bad.reason.clone())),

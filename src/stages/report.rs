@@ -217,6 +217,11 @@ impl Stage for Report {
         let templates = Format::ALL.iter().filter_map(|&format| params.templates.of(format).cloned());
         templates.map(RawSource::from).collect()
     }
+
+    fn sources(params: &mut Params) -> Vec<&mut String> {
+        let Templates { md, tex, csv, txt } = &mut params.templates;
+        [md, tex, csv, txt].into_iter().flatten().map(|file| &mut file.source).collect()
+    }
 }
 
 pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {

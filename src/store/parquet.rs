@@ -34,7 +34,12 @@ pub(super) fn failure<'a, E: std::fmt::Display>(
     verb: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(E) -> ParquetError + 'a {
-    move |error| ParquetError { verb, path: path.to_owned(), reason: error.to_string() }
+    move |error| {
+        let text = error.to_string();
+        // The library's word for an error of the operating system.
+        let reason = text.strip_prefix("External: ").unwrap_or(&text).to_owned();
+        ParquetError { verb, path: path.to_owned(), reason }
+    }
 }
 
 /// Rows of a row group: what is encoded at a time.

@@ -5,18 +5,19 @@
 mod checksum;
 mod download;
 mod keep;
+mod mirror;
 mod partial;
+mod read;
 mod remember;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use checksum::{Algorithm, Checksum, NotAChecksum};
 pub use download::{Listener, News, Patience};
-use remember::Remembered;
-
-/// How deep mirror directories are searched.
-const MIRROR_DEPTH: usize = 16;
+use remember::{Remembered, Stat};
 
 /// Finds, fetches and verifies raw files.
 pub struct RawFiles {
@@ -27,6 +28,7 @@ pub struct RawFiles {
     mirrors: Vec<PathBuf>,
     remembered: Remembered,
     patience: Patience,
+    interrupt: Arc<AtomicBool>,
 }
 
 /// Where a raw file lies.
@@ -47,6 +49,14 @@ pub enum Location {
 pub struct Found {
     pub location: Location,
     pub path: PathBuf,
+}
+
+/// A raw file as it was when a stage began to read it.
+#[derive(Debug)]
+pub struct Pinned {
+    pub path: PathBuf,
+    stat: Stat,
+    checksum: Checksum,
 }
 
 /// How a raw file came to where it is kept.
@@ -86,6 +96,10 @@ pub enum RawError {
     Store { source_name: String, path: PathBuf, error: io::Error },
     #[error("the download of `{0}` was interrupted; what has come is kept")]
     Stopped(String),
+    #[error("interrupted while `{}` was read", .0.display())]
+    Interrupted(PathBuf),
+    #[error("`{}` changed while the run was going on: run again", .0.display())]
+    Changed(PathBuf),
 }
 
 const HELP_MIRROR: &str = "If a copy lies elsewhere, name its directory by `--mirror DIR` or CNSDIFF_MIRROR: files are \
@@ -104,7 +118,12 @@ impl RawFiles {
     pub fn new(cache: &Path, base: &Path, data: Option<PathBuf>, mirrors: Vec<PathBuf>) -> Self {
         let downloads = cache.join("raw");
         let remembered = Remembered::new(downloads.join("digests"));
-        Self { downloads, base: base.to_owned(), data, mirrors, remembered, patience: Patience::default() }
+        Self { downloads, base: base.to_owned(), data, mirrors, remembered, patience: Patience::default(), interrupt: Arc::default() }
+    }
+
+    /// What is read or downloaded ends when the flag is set.
+    pub fn interruptible(self, interrupt: Arc<AtomicBool>) -> Self {
+        Self { interrupt, ..self }
     }
 
     /// What enters the stage key: the declared digest, else the BLAKE3 of the file's content, as `sha256:<hex>` or
@@ -118,7 +137,7 @@ impl RawFiles {
         }
         match self.place(source)? {
             Place::Url(url) => Err(RawError::UrlWithoutDigest(url.to_owned())),
-            Place::Path(path) if !path.exists() => Err(missing(source, &path)),
+            Place::Path(path) if !Self::is_there(&path)? => Err(missing(source, &path)),
             Place::Path(path) => Ok(self.digest(&path, Algorithm::Blake3)?.to_string()),
         }
     }
@@ -157,9 +176,9 @@ impl RawFiles {
             (Place::Url(_), None) => self.downloads.join(self.needed(source, declared)?.file_name()),
             (_, directory) => directory.unwrap_or(&self.downloads).join(keep::place_of(source)),
         };
-        if target.exists() {
+        if Self::is_there(&target)? {
             let right = match declared {
-                Some(declared) => self.digest(&target, declared.algorithm)? == declared,
+                Some(declared) => self.other_bytes(&target, declared)?.is_none(),
                 None => true,
             };
             if right {
@@ -170,8 +189,11 @@ impl RawFiles {
         let found = self.verified(source, declared, &mut looked)?;
         let declared = self.needed(source, declared)?;
         if let Some(found) = found {
-            let store = |error| RawError::Store { source_name: source.to_owned(), path: target.clone(), error };
-            return match keep::put(&found.path, &target, declared).map_err(store)? {
+            let store = |error: io::Error| match error.kind() {
+                io::ErrorKind::Interrupted => RawError::Interrupted(found.path.clone()),
+                _ => RawError::Store { source_name: source.to_owned(), path: target.clone(), error },
+            };
+            return match keep::put(&found.path, &target, declared, &self.interrupt).map_err(store)? {
                 None => Ok((target, Origin::Taken)),
                 Some(digest) => Err(wrong(source, declared, digest, Some(&found.path))),
             };
@@ -189,7 +211,7 @@ impl RawFiles {
         if let Some(found) = self.named(source, declared)?.into_iter().next() {
             return Ok(Some(found));
         }
-        Ok(declared.and_then(|declared| self.mirrored(source, declared)))
+        declared.map_or(Ok(None), |declared| self.mirrored(source, declared))
     }
 
     /// Reads a file anew, whatever is remembered of it: its digest by the algorithm of the declared one, or BLAKE3.
@@ -199,7 +221,32 @@ impl RawFiles {
     pub fn read(&self, path: &Path, digest: Option<&str>) -> Result<Checksum, RawError> {
         let declared = digest.map(str::parse::<Checksum>).transpose()?;
         let algorithm = declared.map_or(Algorithm::Blake3, |declared| declared.algorithm);
-        algorithm.digest(path).map_err(|error| RawError::Read { path: path.to_owned(), error })
+        self.read_anew(path, algorithm)
+    }
+
+    /// Notes the state of a file that a stage is about to read, whose key has it as `identity`.
+    ///
+    /// # Errors
+    /// It has other bytes, or cannot be read.
+    pub fn pin(&self, path: &Path, identity: &str) -> Result<Pinned, RawError> {
+        let identity: Checksum = identity.parse()?;
+        let stat = Stat::of(path).map_err(unreadable(path))?;
+        match self.other_bytes(path, identity)? {
+            None => Ok(Pinned { path: path.to_owned(), stat, checksum: identity }),
+            Some(_) => Err(RawError::Changed(path.to_owned())),
+        }
+    }
+
+    /// Reads a file anew after the stage that read it: what it took in was what the key says, all along.
+    ///
+    /// # Errors
+    /// The file was touched meanwhile, has other bytes, or cannot be read.
+    pub fn unchanged(&self, pinned: &Pinned) -> Result<(), RawError> {
+        let Pinned { path, stat, checksum } = pinned;
+        let same_bytes = self.read_anew(path, checksum.algorithm)? == *checksum;
+        // After the bytes, so that whatever was written before the last of them was read shows.
+        let same_state = Stat::of(path).map_err(unreadable(path))? == *stat;
+        if same_bytes && same_state { Ok(()) } else { Err(RawError::Changed(path.clone())) }
     }
 
     /// Files whose name tells that they are the source.
@@ -213,12 +260,29 @@ impl RawFiles {
         };
         let download = declared
             .map(|declared| Found { location: Location::Cache, path: self.downloads.join(declared.file_name()) });
-        Ok(own.into_iter().chain(download).filter(|found| found.path.exists()).collect())
+        let mut named = Vec::new();
+        for found in own.into_iter().chain(download) {
+            if Self::is_there(&found.path)? {
+                named.push(found);
+            }
+        }
+        Ok(named)
     }
 
-    fn mirrored(&self, source: &str, declared: Checksum) -> Option<Found> {
-        let path = self.mirrors.iter().find_map(|mirror| self.search(mirror, source, declared))?;
-        Some(Found { location: Location::Mirror, path })
+    fn mirrored(&self, source: &str, declared: Checksum) -> Result<Option<Found>, RawError> {
+        for mirror in &self.mirrors {
+            for path in mirror::candidates(mirror, source, &self.interrupt) {
+                match self.digest(&path, declared.algorithm) {
+                    Ok(found) if found == declared => {
+                        return Ok(Some(Found { location: Location::Mirror, path }));
+                    }
+                    Err(error @ RawError::Interrupted(_)) => return Err(error),
+                    // Unreadable ones are passed over.
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// A file with the declared bytes, if there is one; notes where it was looked for.
@@ -235,16 +299,15 @@ impl RawFiles {
             let Some(declared) = declared else {
                 return Ok(Some(found).filter(|found| found.location == Location::Path));
             };
-            let digest = self.digest(&found.path, declared.algorithm)?;
+            let Some(digest) = self.other_bytes(&found.path, declared)? else { return Ok(Some(found)) };
             match found.location {
-                _ if digest == declared => return Ok(Some(found)),
                 Location::Path => return Err(wrong(source, declared, digest, Some(&found.path))),
                 _ => looked.push(format!("{} (other bytes: {digest})", found.path.display())),
             }
         }
         let Some(declared) = declared else { return Ok(None) };
         looked.extend(self.mirrors.iter().map(|mirror| format!("{} (mirror)", mirror.display())));
-        Ok(self.mirrored(source, declared))
+        self.mirrored(source, declared)
     }
 
     /// The digest without which nothing can be searched or downloaded.
@@ -270,7 +333,7 @@ impl RawFiles {
             help: HELP_MIRROR,
         };
         let Place::Url(url) = self.place(source)? else { return Err(not_found(looked)) };
-        match download::download(url, declared, target, self.patience, listener) {
+        match download::download(url, declared, target, self.patience, &self.interrupt, listener) {
             Ok(()) => Ok(()),
             Err(download::Failed::WrongDigest(found)) => Err(wrong(source, declared, found, None)),
             Err(download::Failed::Store(error)) => {
@@ -297,22 +360,47 @@ impl RawFiles {
         }
     }
 
-    fn digest(&self, path: &Path, algorithm: Algorithm) -> Result<Checksum, RawError> {
-        let failure = |error| RawError::Read { path: path.to_owned(), error };
-        self.remembered.digest(path, algorithm).map_err(failure)
+    /// Whether there is a file; what is there, and is none, is an error.
+    fn is_there(path: &Path) -> Result<bool, RawError> {
+        match read::regular(path) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(unreadable(path)(error)),
+        }
     }
 
-    /// The file of a mirror that has the declared bytes. Files whose path ends like the source's come first, so that
-    /// the usual mirror is not digested whole; unreadable ones are passed over.
-    fn search(&self, mirror: &Path, source: &str, declared: Checksum) -> Option<PathBuf> {
-        let mut files = Vec::new();
-        list(mirror, MIRROR_DEPTH, &mut files);
-        let common_end = |path: &Path| {
-            let mut parts = source.rsplit('/');
-            path.components().rev().take_while(|part| parts.next().is_some_and(|name| part.as_os_str() == name)).count()
-        };
-        files.sort_by_cached_key(|path| (std::cmp::Reverse(common_end(path)), path.clone()));
-        files.into_iter().find(|path| self.digest(path, declared.algorithm).is_ok_and(|found| found == declared))
+    /// Remembered or anew.
+    fn digest(&self, path: &Path, algorithm: Algorithm) -> Result<Checksum, RawError> {
+        match self.remembered.recall(path, algorithm).map_err(unreadable(path))? {
+            Some(known) => Ok(known),
+            None => self.read_anew(path, algorithm),
+        }
+    }
+
+    /// The digest of a file that has other bytes than declared. What is remembered is not enough to accuse a file.
+    fn other_bytes(&self, path: &Path, declared: Checksum) -> Result<Option<Checksum>, RawError> {
+        let known = self.remembered.recall(path, declared.algorithm).map_err(unreadable(path))?;
+        if known == Some(declared) {
+            return Ok(None);
+        }
+        let found = self.read_anew(path, declared.algorithm)?;
+        Ok((found != declared).then_some(found))
+    }
+
+    fn read_anew(&self, path: &Path, algorithm: Algorithm) -> Result<Checksum, RawError> {
+        self.remembered.read(path, algorithm, &self.interrupt).map_err(unreadable(path))
+    }
+}
+
+/// Whether a source names a file of this machine, and not one at a URL.
+pub fn is_path(source: &str) -> bool {
+    source.split_once("://").is_none_or(|(scheme, _)| scheme == "file")
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> RawError + '_ {
+    move |error| match error.kind() {
+        io::ErrorKind::Interrupted => RawError::Interrupted(path.to_owned()),
+        _ => RawError::Read { path: path.to_owned(), error },
     }
 }
 
@@ -323,17 +411,6 @@ fn wrong(source: &str, declared: Checksum, found: Checksum, at: Option<&Path>) -
 fn missing(source: &str, path: &Path) -> RawError {
     let looked = vec![path.display().to_string()];
     RawError::NotFound { source_name: source.to_owned(), digest: None, looked, help: HELP_DIGEST }
-}
-
-fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        if path.is_file() {
-            files.push(path);
-        } else if depth > 0 && path.is_dir() {
-            list(&path, depth - 1, files);
-        }
-    }
 }
 
 /// `%20` and the like as the characters they stand for (RFC 3986, section 2.1); a lone `%` stands for itself.

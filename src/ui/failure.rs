@@ -1,22 +1,22 @@
 //! What a user reads when a stage failed, and at the end of a run.
 
-use super::text::{count, duration};
+use super::text::{count, duration, one_line, visible};
 use super::{Style, Tone};
 use crate::engine::event::{Failure, Summary};
 
 /// The message, what to do, the last lines of the log and where the rest is.
 pub fn failure(style: Style, id: &str, failure: &Failure) -> String {
-    let mut text = format!("{} {}", style.paint(Tone::Bad, "failed"), style.paint(Tone::Strong, id));
-    for line in failure.error.message.lines() {
+    let mut text = format!("{} {}", style.paint(Tone::Bad, "failed"), style.paint(Tone::Strong, &one_line(id)));
+    for line in visible(&failure.error.message, false).lines() {
         text.push_str(&format!("\n  {line}"));
     }
     if let Some(help) = &failure.error.help {
-        text.push_str(&format!("\n  {} {help}", style.paint(Tone::Note, "help:")));
+        text.push_str(&format!("\n  {} {help}", style.paint(Tone::Note, "help:"), help = visible(help, false)));
     }
     if !failure.log_tail.is_empty() {
         text.push_str(&format!("\n  {}", style.paint(Tone::Dim, "last lines of its log:")));
         for line in &failure.log_tail {
-            text.push_str(&format!("\n    {line}"));
+            text.push_str(&format!("\n    {}", one_line(line)));
         }
     }
     if let Some(path) = &failure.log_path {
@@ -75,6 +75,22 @@ mod tests {
             epoch 3
           log: cache/logs/ab.log
         ");
+    }
+
+    #[test]
+    fn control_characters_of_messages_and_logs_are_spelled_out() {
+        let shown = failure(
+            Style { color: true },
+            "raw[a=\u{202e}]",
+            &Failure {
+                error: StageError::new("line 2: `\x1b]0;PWN\x07\x1b[31m b`\nmore").with_help("\u{9b}2J"),
+                log_tail: vec!["\x1b[2J\rgone".to_owned()],
+                log_path: None,
+            },
+        );
+        for spelled in [r"raw[a=\u{202e}]", r"`\x1b]0;PWN\x07\x1b[31m b`", "\n  more", r"\x9b2J", r"\x1b[2J\rgone"] {
+            assert!(shown.contains(spelled), "{spelled} is missing in {shown:?}");
+        }
     }
 
     #[test]

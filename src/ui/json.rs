@@ -1,26 +1,26 @@
 //! Events as lines of JSON on standard output, for programs. Knows nothing of terminals.
 
-use std::io::{self, Write};
+use std::sync::Arc;
 
-use super::Reporter;
+use super::stdout::Stdout;
+use super::{Reporter, text};
 use crate::engine::event::Event;
 
-#[derive(Default)]
 pub struct Json {
-    /// The reader went away: the run goes on in silence.
-    closed: bool,
+    stdout: Arc<Stdout>,
+}
+
+impl Json {
+    pub fn new(stdout: Arc<Stdout>) -> Self {
+        Self { stdout }
+    }
 }
 
 impl Reporter for Json {
     fn show(&mut self, event: &Event) {
-        if self.closed {
-            return;
+        match text::json(event) {
+            Ok(line) => self.stdout.write(&format!("{line}\n")),
+            Err(error) => self.stdout.fail(error.into()),
         }
-        let mut out = io::stdout().lock();
-        let written = serde_json::to_writer(&mut out, event).map_err(io::Error::from).and_then(|()| {
-            out.write_all(b"\n")?;
-            out.flush()
-        });
-        self.closed = written.is_err();
     }
 }

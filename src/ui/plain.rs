@@ -32,10 +32,10 @@ impl Reporter for Plain {
             Event::StageFinished(finished) => {
                 self.running.remove(&finished.id);
                 match (&finished.error, finished.outcome) {
-                    (Some(error), _) => say(&failure(self.style, &finished.id, error)),
+                    (Some(error), _) => say(self.style, &failure(self.style, &finished.id, error)),
                     (None, Outcome::Executed) if !self.quiet => {
                         let done = self.style.paint(Tone::Good, "done");
-                        say(&format!("{done} {} in {}", finished.id, duration(finished.seconds)));
+                        say(self.style, &format!("{done} {} in {}", finished.id, duration(finished.seconds)));
                     }
                     _ => {}
                 }
@@ -43,22 +43,22 @@ impl Reporter for Plain {
             Event::ArtifactDamaged { id, artifact, reason, .. } => say(&damaged(self.style, id, artifact, reason)),
             _ if self.quiet => {}
             Event::RunStarted { run, pipeline, stages, jobs } => {
-                say(&format!("run {run}: {pipeline}, {}, {}", count(*stages, "stage"), count(*jobs, "job")));
+                say(self.style, &format!("run {run}: {pipeline}, {}, {}", count(*stages, "stage"), count(*jobs, "job")));
             }
             Event::StageStarted { id, .. } => {
                 self.running.insert(id.clone(), (Pace::new(), Instant::now()));
-                say(&format!("start {id}"));
+                say(self.style, &format!("start {id}"));
             }
             Event::StageProgress { id, progress } => {
                 let Some((pace, last)) = self.running.get_mut(id) else { return };
                 pace.update(progress);
                 if last.elapsed() >= INTERVAL {
                     *last = Instant::now();
-                    say(&format!("  {id}: {}", pace.text()));
+                    say(self.style, &format!("  {id}: {}", pace.text()));
                 }
             }
             Event::StageLog { .. } => {}
-            Event::RunFinished(run) => say(&summary(self.style, run)),
+            Event::RunFinished(run) => say(self.style, &summary(self.style, run)),
         }
     }
 }

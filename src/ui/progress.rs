@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::{damaged, failure, summary};
-use super::text::{bytes, duration, number, shorten};
+use super::text::{bytes, duration, in_lines, number, one_line, shorten};
 use super::{Reporter, Style, Tone};
 use crate::engine::event::{Event, Outcome};
 use crate::engine::stage::Progress;
@@ -125,18 +125,23 @@ impl Bars {
 
     /// Prints above the bars.
     fn print(&self, text: &str) {
-        self.bars.suspend(|| super::say(text));
+        self.bars.suspend(|| super::say(self.style, text));
     }
 }
 
 impl Line {
     /// What is told comes whole; the id gets what it leaves, but never less than a third of the terminal.
     fn refresh(&self, id: &str) {
-        let width = usize::from(console::Term::stderr().size().1);
+        let width = width();
         let told = self.pace.text();
         let room = width.saturating_sub(told.chars().count() + MARGIN).max(width / 3);
-        self.bar.set_message(format!("{}  {told}", shorten(id, room)));
+        self.bar.set_message(format!("{}  {told}", shorten(&one_line(id), room)));
     }
+}
+
+/// Columns of the terminal.
+fn width() -> usize {
+    usize::from(console::Term::stderr().size().1)
 }
 
 pub(super) fn look(template: &str) -> ProgressStyle {
@@ -189,7 +194,7 @@ impl Reporter for Bars {
             }
             Event::RunFinished(run) => {
                 self.overall.finish_and_clear();
-                self.print(&summary(self.style, run));
+                self.print(&in_lines(&summary(self.style, run), width()));
             }
         }
     }

@@ -32,7 +32,7 @@ pub struct Style {
 impl Style {
     pub fn detect(choice: ColorChoice, terminal: bool) -> Self {
         let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-        Self { color: decide(choice, terminal, set, env::var("TERM").is_ok_and(|term| term == "dumb")) }
+        Self { color: decide(choice, redraws(terminal), set) }
     }
 
     pub fn paint(self, tone: Tone, text: &str) -> String {
@@ -51,14 +51,25 @@ impl Style {
     }
 }
 
+/// Whether a stream is a terminal that understands escape codes, and is looked at: that of a service for continuous
+/// integration becomes a log.
+pub fn redraws(terminal: bool) -> bool {
+    let variable = |name: &str| env::var_os(name).and_then(|value| value.into_string().ok());
+    terminal && understands(variable("TERM").as_deref(), variable("CI").as_deref())
+}
+
+fn understands(term: Option<&str>, ci: Option<&str>) -> bool {
+    !matches!(term, None | Some("" | "dumb")) && matches!(ci, None | Some("" | "0" | "false"))
+}
+
 /// An explicit choice wins; `CLICOLOR_FORCE` wins over a missing terminal, `NO_COLOR` over both.
-fn decide(choice: ColorChoice, terminal: bool, set: impl Fn(&str) -> bool, dumb: bool) -> bool {
+fn decide(choice: ColorChoice, terminal: bool, set: impl Fn(&str) -> bool) -> bool {
     match choice {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto if set("NO_COLOR") => false,
         ColorChoice::Auto if set("CLICOLOR_FORCE") => true,
-        ColorChoice::Auto => terminal && !dumb,
+        ColorChoice::Auto => terminal,
     }
 }
 
@@ -69,12 +80,22 @@ mod tests {
     #[test]
     fn environment_decides_only_when_nothing_was_asked() {
         let with = |names: &'static [&'static str]| move |name: &str| names.contains(&name);
-        assert!(decide(ColorChoice::Auto, true, with(&[]), false));
-        assert!(!decide(ColorChoice::Auto, true, with(&[]), true));
-        assert!(!decide(ColorChoice::Auto, false, with(&[]), false));
-        assert!(decide(ColorChoice::Auto, false, with(&["CLICOLOR_FORCE"]), false));
-        assert!(!decide(ColorChoice::Auto, true, with(&["NO_COLOR", "CLICOLOR_FORCE"]), false));
-        assert!(decide(ColorChoice::Always, false, with(&["NO_COLOR"]), true));
-        assert!(!decide(ColorChoice::Never, true, with(&["CLICOLOR_FORCE"]), false));
+        assert!(decide(ColorChoice::Auto, true, with(&[])));
+        assert!(!decide(ColorChoice::Auto, false, with(&[])));
+        assert!(decide(ColorChoice::Auto, false, with(&["CLICOLOR_FORCE"])));
+        assert!(!decide(ColorChoice::Auto, true, with(&["NO_COLOR", "CLICOLOR_FORCE"])));
+        assert!(decide(ColorChoice::Always, false, with(&["NO_COLOR"])));
+        assert!(!decide(ColorChoice::Never, true, with(&["CLICOLOR_FORCE"])));
+    }
+    #[test]
+    fn terminals_without_a_type_and_those_of_services_get_plain_lines() {
+        assert!(understands(Some("xterm-256color"), None));
+        assert!(understands(Some("xterm"), Some("false")));
+        for term in [None, Some(""), Some("dumb")] {
+            assert!(!understands(term, None), "{term:?}");
+        }
+        for ci in ["true", "1", "woodpecker"] {
+            assert!(!understands(Some("xterm"), Some(ci)), "{ci}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
 use super::progress::{Pace, look};
-use super::text::{duration, shorten};
+use super::style::redraws;
+use super::text::{duration, one_line, shorten, visible};
 use super::{Tone, Ui};
 use crate::engine::stage::Progress;
 
@@ -59,7 +60,7 @@ pub struct Transfers<'a> {
 
 impl<'a> Transfers<'a> {
     pub fn new(ui: &'a Ui) -> Self {
-        let bar = (!ui.json && !ui.quiet && io::stderr().is_terminal()).then(|| {
+        let bar = (!ui.json && !ui.quiet && redraws(io::stderr().is_terminal())).then(|| {
             console::set_colors_enabled_stderr(ui.err.color);
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             bar.set_style(look("{spinner:.cyan} {wide_msg} {elapsed:.dim}"));
@@ -78,13 +79,13 @@ impl<'a> Transfers<'a> {
                 if let Some(bar) = &self.bar {
                     bar.reset();
                     bar.enable_steady_tick(Duration::from_millis(125));
-                    bar.set_message(shorten(source, SOURCE));
+                    bar.set_message(shorten(&one_line(source), SOURCE));
                 }
             }
             Transfer::FileProgress { source, done, total } => {
                 let mut current = self.current.borrow_mut();
                 current.0.update(&Progress::bytes(*done, *total));
-                let text = format!("{}  {}", shorten(source, SOURCE), current.0.text());
+                let text = format!("{}  {}", shorten(&one_line(source), SOURCE), current.0.text());
                 match &self.bar {
                     Some(bar) => bar.set_message(text),
                     None if current.1.elapsed() >= INTERVAL => {
@@ -97,7 +98,7 @@ impl<'a> Transfers<'a> {
             Transfer::FileAgain { source, reason, attempt, of, seconds } => {
                 let again = self.ui.err.paint(Tone::Warn, "again");
                 let next = format!("attempt {} of {of} in {}", attempt + 1, duration(*seconds));
-                self.say(&format!("{again} {source}: {reason}; {next}"));
+                self.say(&format!("{again} {}; {next}", visible(&format!("{source}: {reason}"), false)));
             }
             Transfer::FileFinished { source, outcome, path, bytes, seconds, error } => {
                 if let Some(bar) = &self.bar {
@@ -106,12 +107,14 @@ impl<'a> Transfers<'a> {
                 match error {
                     Some(error) => {
                         let failed = self.ui.err.paint(Tone::Bad, "failed");
+                        let error = visible(error, false);
                         let lines: Vec<String> = error.lines().map(|line| format!("\n  {line}")).collect();
-                        self.ui.rendered(&format!("{failed} {source}{}", lines.concat()));
+                        self.ui.rendered(&format!("{failed} {}{}", visible(source, false), lines.concat()));
                     }
                     None => {
                         let size = bytes.map(super::text::bytes).unwrap_or_default();
-                        let place = path.as_deref().unwrap_or(Path::new("")).display();
+                        let place = path.as_deref().unwrap_or(Path::new("")).display().to_string();
+                        let place = visible(&place, false);
                         let outcome = self.ui.err.paint(Tone::Good, outcome);
                         self.ui.note(&format!("{outcome} {place} ({size}) in {}", duration(*seconds)));
                     }

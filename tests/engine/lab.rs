@@ -81,7 +81,7 @@ fn run_sum(params: &Value, context: &Context) -> Result<(), StageError> {
 }
 
 pub fn registry() -> Registry {
-    cnsdiff_pipe::stages::registry().with([Kind::of::<Sum>(Runner::InProcess(run_sum))])
+    cnsdiff_pipe::stages::registry().with([Kind::of::<Sum>(Runner::InProcess(run_sum)), crate::raw::kind()])
 }
 
 pub struct Lab {

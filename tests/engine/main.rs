@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod lab;
+mod raw;
 mod rerun;
 mod trouble;
 mod workers;

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -163,4 +164,123 @@ fn a_run_records_digest_licence_and_citation_of_its_files() {
     let content = format!("blake3:{}", blake3::hash(TEST.as_bytes()).to_hex());
     assert_eq!((&files[1]["digest"], &files[1]["licence"]), (&content.into(), &"MIT".into()));
     assert_eq!(files[1]["citation"], "Somebody (2020)");
+}
+
+/// One file without a digest.
+const UNDECLARED: &str = "\
+pipeline: small
+stages:
+  raw: { kind: ingest, with: { files: [{ part: all, source: a.txt }] } }
+";
+
+/// Waits until a file that was written just now is remembered.
+fn settle() {
+    thread::sleep(Duration::from_millis(2200));
+}
+
+/// Writes a file in place, dated as it was before.
+fn rewrite(lab: &Lab, name: &str, text: &str) {
+    let modified = fs::metadata(lab.path(name)).unwrap().modified().unwrap();
+    lab.write(name, text);
+    fs::File::options().write(true).open(lab.path(name)).unwrap().set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_file_rewritten_with_its_old_size_and_time_is_noticed_by_verify_and_run() {
+    let lab = Lab::with(UNDECLARED);
+    lab.write("a.txt", "a x 1\nb y 1\n");
+    settle();
+    lab.run(&[]);
+    assert!(lab.exists("cache/raw/digests"));
+    assert!(lab.run(&[]).executed().is_empty());
+    assert_eq!(lab.call(&["data", "verify", "--json"]).code(0).value()["state"], "undeclared");
+
+    rewrite(&lab, "a.txt", "a x 1\nb z 1\n");
+    let told = lab.call(&["data", "verify"]).code(3);
+    assert!(told.stdout.contains("changed a.txt") && told.stdout.contains("by the last run of `raw`"), "{}", told.stdout);
+    assert_eq!(lab.run(&[]).executed().len(), 1);
+    assert!(lab.call(&["show", "raw", "--artifact", "items", "--format", "csv"]).code(0).stdout.contains('z'));
+    lab.call(&["data", "verify"]).code(0);
+}
+
+#[test]
+fn verify_makes_no_cache() {
+    let lab = Lab::with(UNDECLARED);
+    lab.write("a.txt", "a x 1\n");
+    lab.call(&["data", "verify"]).code(0);
+    assert!(!lab.exists("cache/format") && !lab.exists("cache/index"));
+}
+
+#[test]
+fn a_declared_file_rewritten_with_its_old_time_is_refused() {
+    let text = "a x 1\nb y 1\n";
+    let declared = format!("source: a.txt, digest: \"{}\"", sha256(text));
+    let lab = Lab::with(&UNDECLARED.replace("source: a.txt", &declared));
+    lab.write("a.txt", text);
+    settle();
+    lab.run(&[]);
+    rewrite(&lab, "a.txt", "Q x 1\nQ y 1\n");
+    let refused = lab.call(&["run", "--set", "stages.raw.with.max_malformed=0.5"]).code(3);
+    assert!(refused.stderr.contains("other bytes than the pipeline declares"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_flipped_bit_in_the_memory_of_digests_accuses_no_file() {
+    let text = "a x 1\nb y 1\n";
+    let declared = format!("source: a.txt, digest: \"{}\"", sha256(text));
+    for pipeline in [UNDECLARED.to_owned(), UNDECLARED.replace("source: a.txt", &declared)] {
+        let lab = Lab::with(&pipeline);
+        lab.write("a.txt", text);
+        settle();
+        lab.run(&[]);
+        let memory = lab.read("cache/raw/digests");
+        let digit = memory.find(':').unwrap() + 3;
+        let other = if memory.as_bytes()[digit] == b'0' { "1" } else { "0" };
+        lab.write("cache/raw/digests", &format!("{}{other}{}", &memory[..digit], &memory[digit + 1..]));
+        lab.call(&["run", "--locked", "--force", "raw"]).code(0);
+    }
+}
+
+#[test]
+fn a_named_pipe_is_no_raw_file() {
+    let lab = Lab::with(UNDECLARED);
+    let made = std::process::Command::new("mkfifo").arg(lab.path("a.txt")).status().unwrap();
+    assert!(made.success());
+    for command in [&["run"][..], &["data", "verify"], &["data", "fetch"]] {
+        let refused = lab.call(command);
+        let told = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(told.contains("a named pipe (FIFO)"), "{command:?}: {told}");
+        assert!(refused.exit().is_some_and(|code| code != 0));
+    }
+}
+
+#[test]
+fn a_mirror_of_symbolic_links_brings_the_files() {
+    let lab = Lab::with(&pipeline("https://example.invalid"));
+    lab.write("real/1", TRAIN);
+    lab.write("real/2", TEST);
+    fs::create_dir(lab.path("mirror")).unwrap();
+    for name in ["1", "2", "."] {
+        std::os::unix::fs::symlink(format!("../real/{name}"), lab.path(&format!("mirror/link{name}"))).unwrap();
+    }
+    std::os::unix::fs::symlink(".", lab.path("mirror/again")).unwrap();
+    lab.call(&["data", "fetch", "--mirror", "mirror"]).code(0);
+    lab.call(&["data", "verify"]).code(0);
+    fs::remove_dir_all(lab.path("mirror")).unwrap();
+    assert_eq!((lab.read("data/example.invalid/train.txt"), lab.read("files/test.txt")), (TRAIN.into(), TEST.into()));
+    lab.run(&[]);
+}
+
+#[test]
+fn the_path_of_a_file_is_in_no_artifact() {
+    let lab = Lab::with(UNDECLARED);
+    lab.write("a.txt", &format!("{}oops\n", "a x 1\n".repeat(2000)));
+    lab.run(&[]);
+    fs::rename(lab.path("a.txt"), lab.path("b.txt")).unwrap();
+    lab.edit("pipeline.yaml", "a.txt", "b.txt");
+    assert!(lab.run(&[]).executed().is_empty());
+    for (artifact, column) in [("sources", "source"), ("malformed", "file")] {
+        let row = lab.call(&["show", "raw", "--artifact", artifact, "--format", "json"]).code(0).value();
+        assert!(!row[column].as_str().unwrap_or_default().contains("txt"), "{row}");
+    }
 }

@@ -54,7 +54,7 @@ impl Lab {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cnsdiff-pipe"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        for name in ["NO_COLOR", "CLICOLOR_FORCE", "CNSDIFF_MIRROR", "RAYON_NUM_THREADS"] {
+        for name in ["NO_COLOR", "CLICOLOR_FORCE", "CNSDIFF_MIRROR", "RAYON_NUM_THREADS", "CI"] {
             command.env_remove(name);
         }
         command
@@ -111,6 +111,10 @@ impl Outcome {
         let Self { args, stdout, stderr, .. } = &self;
         assert_eq!(self.code, Some(code), "cnsdiff-pipe {args}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         self
+    }
+
+    pub fn exit(&self) -> Option<i32> {
+        self.code
     }
 
     /// The lines of JSON on standard output.

@@ -7,10 +7,11 @@ use arrow::error::ArrowError;
 
 use super::{Params, PartFile};
 use crate::spec::Column;
+use crate::store::raw::is_path;
 
 pub const COLUMNS: &[Column] = &[
     Column { name: "part", dtype: "utf8", doc: "Part of the data that the file holds." },
-    Column { name: "source", dtype: "utf8", doc: "Path or URL, as declared." },
+    Column { name: "source", dtype: "utf8?", doc: "URL of the file, where it has one: a path is no part of the data." },
     Column { name: "member", dtype: "utf8?", doc: "The file within an archive, where one was named." },
     Column { name: "digest", dtype: "utf8", doc: "Digest of the raw file, such as `sha256:<hex>`." },
     Column { name: "licence", dtype: "utf8?", doc: "Terms under which it is published, where told." },
@@ -28,7 +29,7 @@ pub fn to_batch(params: &Params, digests: &[String], rows: &[u64]) -> Result<Rec
     };
     RecordBatch::try_from_iter_with_nullable([
         ("part", text(|file| &file.part), false),
-        ("source", text(|file| &file.source), false),
+        ("source", told(&|file| Some(file.source.clone()).filter(|source| !is_path(source))), true),
         ("member", told(&|file| file.member.clone()), true),
         ("digest", Arc::new(StringArray::from_iter_values(digests)) as ArrayRef, false),
         ("licence", told(&|file| file.licence(params)), true),

@@ -64,7 +64,7 @@ fn the_same_files_give_the_same_bytes() {
 #[test]
 fn malformed_lines_are_kept_and_told() {
     let ran = ingest(&["0\n0 1 1\n"], json!({ "max_malformed": 0.5 })).unwrap();
-    assert_eq!(ran.text("malformed", "file"), ["a.txt"]);
+    assert_eq!(ran.text("malformed", "file"), ["files[0]"]);
     assert_eq!(ran.text("malformed", "reason"), ["1 fields instead of 3"]);
     assert_eq!(ran.log, ["`a.txt`: 1 of 2 lines hold no interaction:\n  line 1: 1 fields instead of 3: `0`"]);
 }

@@ -1,18 +1,23 @@
 //! One download: digested on the way, continued where a connection broke, tried again where that may help, and
 //! renamed to its place only when the bytes are the declared ones. Knows nothing of mirrors or pipelines.
 
-use std::io::{self, Read};
-use std::ops::ControlFlow;
+mod line;
+
+use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ureq::http::StatusCode;
 use ureq::http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER};
-use ureq::http::{Response, StatusCode};
-use ureq::{Agent, Body};
+use ureq::http::response::Parts;
+use ureq::Agent;
 
 use super::checksum::Checksum;
 use super::partial::Partial;
+use super::read::{self, heed};
+use line::{Head, Line};
 
 /// What a download tells.
 #[derive(Clone, Copy, Debug)]
@@ -21,20 +26,22 @@ pub enum News<'a> {
     Bytes { done: u64, total: Option<u64> },
     /// Attempt `attempt` of `of` failed; the next one follows after `wait`.
     Again { reason: &'a str, wait: Duration, attempt: u32, of: u32 },
-    /// Nothing new: there is a pause, or another process downloads the file. Asks whether to go on.
-    Idle,
 }
 
-/// Hears the news, and may end the download, at least ten times a second while bytes come.
-pub type Listener<'a> = &'a dyn Fn(News) -> ControlFlow<()>;
+/// Hears the news, at most ten times a second while bytes come.
+pub type Listener<'a> = &'a dyn Fn(News);
 
-/// How long to wait for a server, and how often to ask it again.
+/// How long to wait for a server, how often to ask it again, and how much to take from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// For a connection.
     pub connect: Duration,
     /// A server that sends nothing for this long is given up.
     pub silence: Duration,
+    /// And so is one that sends fewer bytes a second than this, over as long a time.
+    pub slowest: u64,
+    /// Bytes that are taken from a server that does not tell how many it has.
+    pub untold: u64,
     /// In a row, without much coming in between.
     pub attempts: u32,
     /// After the first failure; doubles with each further one.
@@ -44,7 +51,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(30), silence: seconds(60), attempts: 6, pause: seconds(1) }
+        Self { connect: seconds(30), silence: seconds(60), slowest: 1 << 10, untold: 64 << 30, attempts: 6, pause: seconds(1) }
     }
 }
 
@@ -65,8 +72,14 @@ pub enum Failed {
         kept: u64,
     },
     Store(io::Error),
-    /// The listener ended it.
     Stopped,
+}
+
+/// An interrupt that came while a file was read or written.
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::Interrupted { Self::Stopped } else { Self::Store(error) }
+    }
 }
 
 /// Why one attempt failed.
@@ -87,10 +100,11 @@ pub fn download(
     declared: Checksum,
     target: &Path,
     patience: Patience,
+    interrupt: &AtomicBool,
     listener: Listener,
 ) -> Result<(), Failed> {
-    let Some(mut partial) = wait_for(target, declared, listener)? else { return Ok(()) };
-    match complete(url, declared, &mut partial, patience, listener) {
+    let Some(mut partial) = wait_for(target, declared, interrupt)? else { return Ok(()) };
+    match complete(url, declared, &mut partial, patience, interrupt, listener) {
         Ok(()) => partial.finish(target).map_err(Failed::Store),
         Err(failed) => {
             if partial.done == 0 || matches!(failed, Failed::WrongDigest(_)) {
@@ -107,6 +121,7 @@ fn complete(
     declared: Checksum,
     partial: &mut Partial,
     patience: Patience,
+    interrupt: &AtomicBool,
     listener: Listener,
 ) -> Result<(), Failed> {
     let agent = Agent::config_builder()
@@ -123,7 +138,7 @@ fn complete(
         if before > 0 && partial.checksum() == declared {
             return Ok(());
         }
-        let (reason, pause) = match attempt(&agent, url, partial, listener) {
+        let (reason, pause) = match attempt(&agent, url, partial, patience, interrupt, listener) {
             Ok(()) => {
                 let found = partial.checksum();
                 if found == declared {
@@ -149,43 +164,47 @@ fn complete(
         }
         let wait = pause.unwrap_or(patience.pause.saturating_mul(1 << (failures - 1).min(16))).min(LONGEST_PAUSE);
         let news = News::Again { reason: &reason, wait, attempt: failures, of: patience.attempts };
-        sleep(wait, news, listener)?;
+        listener(news);
+        sleep(wait, interrupt)?;
     }
 }
 
 /// The part of `target`, once no other process writes it; nothing if another process finished it meanwhile.
-fn wait_for(target: &Path, declared: Checksum, listener: Listener) -> Result<Option<Partial>, Failed> {
+fn wait_for(target: &Path, declared: Checksum, interrupt: &AtomicBool) -> Result<Option<Partial>, Failed> {
     loop {
-        if let Some(partial) = Partial::open(target, declared.algorithm).map_err(Failed::Store)? {
-            let finished = target.is_file() && declared.algorithm.digest(target).is_ok_and(|found| found == declared);
-            if finished {
+        if let Some(partial) = Partial::open(target, declared.algorithm, interrupt)? {
+            let found = if target.is_file() { read::digest(target, declared.algorithm, interrupt).ok() } else { None };
+            if found == Some(declared) {
                 partial.discard();
                 return Ok(None);
             }
             return Ok(Some(partial));
         }
-        sleep(BEAT, News::Idle, listener)?;
+        sleep(BEAT, interrupt)?;
     }
 }
 
-fn sleep(time: Duration, news: News, listener: Listener) -> Result<(), Failed> {
+fn sleep(time: Duration, interrupt: &AtomicBool) -> Result<(), Failed> {
     let until = Instant::now() + time;
-    let mut news = news;
     loop {
-        if listener(news).is_break() {
-            return Err(Failed::Stopped);
-        }
+        heed(interrupt)?;
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());
         }
         thread::sleep(left.min(BEAT));
-        news = News::Idle;
     }
 }
 
 /// Asks the server once, for what is missing.
-fn attempt(agent: &Agent, url: &str, partial: &mut Partial, listener: Listener) -> Result<(), Trouble> {
+fn attempt(
+    agent: &Agent,
+    url: &str,
+    partial: &mut Partial,
+    patience: Patience,
+    interrupt: &AtomicBool,
+    listener: Listener,
+) -> Result<(), Trouble> {
     let mut request = agent.get(url).header(ACCEPT_ENCODING, "identity");
     if partial.done > 0 {
         request = request.header(RANGE, format!("bytes={}-", partial.done));
@@ -194,12 +213,13 @@ fn attempt(agent: &Agent, url: &str, partial: &mut Partial, listener: Listener) 
             request = request.header(IF_RANGE, version);
         }
     }
-    let response = request.call().map_err(judge)?;
-    let total = match response.status() {
-        StatusCode::PARTIAL_CONTENT => match content_range(&response) {
+    let mut line = Line::open(request, interrupt)?;
+    let Head { parts, length } = line.head()?;
+    let total = match parts.status {
+        StatusCode::PARTIAL_CONTENT => match content_range(&parts) {
             Some((first, total)) if first == partial.done => {
                 partial.pieced = true;
-                total
+                total.or(length.map(|length| first + length))
             }
             _ => {
                 partial.restart().map_err(Trouble::Store)?;
@@ -208,7 +228,7 @@ fn attempt(agent: &Agent, url: &str, partial: &mut Partial, listener: Listener) 
         },
         StatusCode::OK => {
             partial.restart().map_err(Trouble::Store)?;
-            response.body().content_length()
+            length
         }
         StatusCode::RANGE_NOT_SATISFIABLE if partial.done > 0 => {
             partial.restart().map_err(Trouble::Store)?;
@@ -216,43 +236,70 @@ fn attempt(agent: &Agent, url: &str, partial: &mut Partial, listener: Listener) 
         }
         status => {
             let reason = format!("the server answers {status}");
-            let pause = header(&response, RETRY_AFTER).and_then(|text| Some(Duration::from_secs(text.parse().ok()?)));
+            let pause = header(&parts, RETRY_AFTER).and_then(|text| Some(Duration::from_secs(text.parse().ok()?)));
             return Err(if may_pass(status) { Trouble::Passing { reason, pause } } else { Trouble::Final(reason) });
         }
     };
     // Weak tags promise no equal bytes (RFC 9110, section 13.1.5).
-    let version = header(&response, ETAG).filter(|tag| !tag.starts_with("W/"));
-    partial.set_version(url, version.or(header(&response, LAST_MODIFIED))).map_err(Trouble::Store)?;
-    receive(response, total, partial, listener)
+    let version = header(&parts, ETAG).filter(|tag| !tag.starts_with("W/"));
+    partial.set_version(url, version.or(header(&parts, LAST_MODIFIED))).map_err(Trouble::Store)?;
+    receive(line, total, partial, patience, listener)
 }
 
 fn receive(
-    response: Response<Body>,
+    mut line: Line,
     total: Option<u64>,
     partial: &mut Partial,
+    patience: Patience,
     listener: Listener,
 ) -> Result<(), Trouble> {
-    let tell = |done| match listener(News::Bytes { done, total }) {
-        ControlFlow::Continue(()) => Ok(Instant::now()),
-        ControlFlow::Break(()) => Err(Trouble::Stopped),
-    };
-    let mut told = tell(partial.done)?;
-    let mut reader = response.into_body().into_reader();
-    let mut buffer = vec![0; 1 << 16];
+    let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
+    listener(News::Bytes { done: partial.done, total });
+    let mut told = Instant::now();
+    let (mut since, mut before) = (Instant::now(), partial.done);
     loop {
-        let read = reader.read(&mut buffer).map_err(|error| {
-            let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
-            passing(format!("the connection broke after {}{total} bytes: {error}", partial.done))
-        })?;
-        if read == 0 {
-            break;
+        let bytes = match line.bytes() {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(Trouble::Passing { reason, pause }) => {
+                let reason = format!("the connection broke after {}{of} bytes: {reason}", partial.done);
+                return Err(Trouble::Passing { reason, pause });
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        if partial.done + bytes.len() as u64 > total.unwrap_or(patience.untold) {
+            // Whatever came, it is not what was announced.
+            partial.restart().map_err(Trouble::Store)?;
+            return Err(Trouble::Final(match total {
+                Some(total) => format!("the server sends more than the {total} bytes that it announced"),
+                None => format!("the server does not say how many bytes it has, and sent {}", patience.untold),
+            }));
         }
-        partial.write(&buffer[..read]).map_err(Trouble::Store)?;
+        if let Err(error) = partial.write(&bytes) {
+            if total.is_none() {
+                // Perhaps there is no end to it: what fills the disk does not stay.
+                partial.restart().map_err(Trouble::Store)?;
+            }
+            return Err(Trouble::Store(error));
+        }
         if told.elapsed() >= BEAT {
-            told = tell(partial.done)?;
+            listener(News::Bytes { done: partial.done, total });
+            told = Instant::now();
+        }
+        let time = since.elapsed();
+        if time >= patience.silence {
+            let rate = (partial.done - before) as f64 / time.as_secs_f64();
+            if rate < patience.slowest as f64 {
+                let slowest = patience.slowest;
+                return Err(passing(format!(
+                    "the server sent {rate:.0} bytes a second, after {}{of}; fewer than {slowest} are not waited for",
+                    partial.done
+                )));
+            }
+            (since, before) = (Instant::now(), partial.done);
         }
     }
-    tell(partial.done)?;
+    listener(News::Bytes { done: partial.done, total });
     match total {
         Some(total) if total != partial.done => {
             Err(passing(format!("the connection ended after {} of {total} bytes", partial.done)))
@@ -295,13 +342,13 @@ fn judge(error: ureq::Error) -> Trouble {
     if may_pass { passing(error.to_string()) } else { Trouble::Final(error.to_string()) }
 }
 
-fn header(response: &Response<Body>, name: ureq::http::HeaderName) -> Option<&str> {
-    response.headers().get(name)?.to_str().ok()
+fn header(parts: &Parts, name: ureq::http::HeaderName) -> Option<&str> {
+    parts.headers.get(name)?.to_str().ok()
 }
 
 /// The first byte, and the length of the whole where known, of `bytes 5-11/12`.
-fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
-    let (range, total) = header(response, CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
+fn content_range(parts: &Parts) -> Option<(u64, Option<u64>)> {
+    let (range, total) = header(parts, CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
 }
 

@@ -4,8 +4,10 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::checksum::{Checksum, Hasher};
+use super::read::{self, heed};
 
 /// Longer names are cut: file systems take 255 bytes, and `.part.tag` may follow.
 const NAME: usize = 200;
@@ -38,32 +40,46 @@ fn name(segment: &str) -> String {
 }
 
 /// Puts a file with the declared bytes to `target`, in one step: as a hard link, or a copy where that cannot be.
-/// Answers with the digest found, if it is another one; then nothing is kept.
-pub(super) fn put(from: &Path, target: &Path, declared: Checksum) -> io::Result<Option<Checksum>> {
+/// Answers with the digest of what came there, if it is another one; then nothing is kept.
+pub(super) fn put(
+    from: &Path,
+    target: &Path,
+    declared: Checksum,
+    interrupt: &AtomicBool,
+) -> io::Result<Option<Checksum>> {
     let directory = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let new = tempfile::Builder::new().prefix(".taking-").tempdir_in(directory)?;
     let path = new.path().join("file");
-    if fs::hard_link(from, &path).is_err() {
-        let (mut from, mut to) = (File::open(from)?, File::create_new(&path)?);
-        let mut hasher = Hasher::new(declared.algorithm);
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let read = from.read(&mut buffer)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-            to.write_all(&buffer[..read])?;
-        }
-        let found = hasher.finish();
-        if found != declared {
-            return Ok(Some(found));
-        }
-        to.sync_all()?;
+    // Of a symbolic link, the link itself would be linked, which leads nowhere from another directory.
+    let from = from.canonicalize()?;
+    let found = match fs::hard_link(&from, &path) {
+        Ok(()) => read::digest(&path, declared.algorithm, interrupt)?,
+        Err(_) => copy(&from, &path, declared, interrupt)?,
+    };
+    if found != declared {
+        return Ok(Some(found));
     }
     fs::rename(path, target)?;
     Ok(None)
+}
+
+/// Answers with the digest of what was copied.
+fn copy(from: &Path, to: &Path, declared: Checksum, interrupt: &AtomicBool) -> io::Result<Checksum> {
+    let (mut from, mut to) = (read::open(from)?, File::create_new(to)?);
+    let mut hasher = Hasher::new(declared.algorithm);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        heed(interrupt)?;
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+        to.write_all(&buffer[..read])?;
+    }
+    to.sync_all()?;
+    Ok(hasher.finish())
 }
 
 #[cfg(test)]
@@ -87,14 +103,42 @@ mod tests {
         assert_ne!(place_of(&long), place_of(&format!("{long}x")));
     }
 
+    static GO_ON: AtomicBool = AtomicBool::new(false);
+
+    fn blake3(bytes: &[u8]) -> Checksum {
+        format!("blake3:{}", blake3::hash(bytes).to_hex()).parse().unwrap()
+    }
+
     #[test]
     fn a_file_is_linked_to_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let (from, target) = (dir.path().join("from"), dir.path().join("a/b/to"));
         fs::write(&from, "bytes").unwrap();
-        let declared = format!("blake3:{}", blake3::hash(b"bytes").to_hex()).parse().unwrap();
-        assert_eq!(put(&from, &target, declared).unwrap(), None);
+        assert_eq!(put(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), None);
         assert_eq!(fs::read_to_string(&target).unwrap(), "bytes");
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_symbolic_link_brings_the_file_that_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mirror, target) = (dir.path().join("mirror"), dir.path().join("data/deep/to"));
+        fs::create_dir(&mirror).unwrap();
+        fs::write(dir.path().join("real"), "bytes").unwrap();
+        std::os::unix::fs::symlink("../real", mirror.join("link")).unwrap();
+        assert_eq!(put(&mirror.join("link"), &target, blake3(b"bytes"), &GO_ON).unwrap(), None);
+        assert!(fs::symlink_metadata(&target).unwrap().is_file());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "bytes");
+    }
+
+    #[test]
+    fn other_bytes_are_not_put_anywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, target) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "other").unwrap();
+        assert_eq!(put(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), Some(blake3(b"other")));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        // The same where the file is copied.
+        assert_eq!(copy(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), blake3(b"other"));
     }
 }

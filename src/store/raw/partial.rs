@@ -5,8 +5,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::checksum::{Algorithm, Checksum, Hasher};
+use super::read::heed;
 
 pub(super) struct Partial {
     file: File,
@@ -22,7 +24,7 @@ pub(super) struct Partial {
 
 impl Partial {
     /// Opens or begins the part of `target`; `None` while another process writes it.
-    pub fn open(target: &Path, algorithm: Algorithm) -> io::Result<Option<Self>> {
+    pub fn open(target: &Path, algorithm: Algorithm, interrupt: &AtomicBool) -> io::Result<Option<Self>> {
         if let Some(directory) = target.parent() {
             fs::create_dir_all(directory)?;
         }
@@ -46,6 +48,7 @@ impl Partial {
         let mut partial = Self { file, path, tag: beside(".part.tag"), algorithm, hasher, done: 0, pieced: false };
         let mut buffer = vec![0; 1 << 16];
         loop {
+            heed(interrupt)?;
             match partial.file.read(&mut buffer)? {
                 0 => break,
                 n => {

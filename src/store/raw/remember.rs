@@ -1,8 +1,8 @@
-//! Remembers the digest of each raw file by (path, size, modification time, inode), as git's index does, so that a
-//! file is read once and not at every run.
+//! Remembers the digest of each raw file by what tells one state of a file from another (path, device, inode, size,
+//! times of modification and of change), as git's index does, so that a file is read once and not at every run.
 //!
-//! One text line per digest, appended with a single write; of several lines for a path the last one counts. Losing
-//! or damaging the file costs a re-read of the raw files and nothing else.
+//! One text line per digest, with a checksum of its own, appended with a single write; of several lines for a path the
+//! last one counts. Losing or damaging the file costs a re-read of the raw files and nothing else.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata, OpenOptions};
@@ -10,35 +10,60 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use super::checksum::{Algorithm, Checksum};
+use super::read;
 
 /// A file changed this recently may change again within the same time stamp, so it is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
+/// Hexadecimal digits of a line's own checksum.
+const CHECK: usize = 16;
 
 type Known = HashMap<(PathBuf, Algorithm), (Stat, Checksum)>;
 
 pub struct Remembered {
     log: PathBuf,
+    settled: Duration,
     known: Mutex<Option<Known>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stat {
-    size: u64,
-    seconds: i64,
-    nanoseconds: i64,
+/// The state of a file. The time of change is the kernel's own: a program can put back the time of modification
+/// (`touch -r`, `cp -p`, `rsync -t`), but not this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    device: u64,
     inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Stat {
-    fn of(metadata: &Metadata) -> Self {
+    /// Of the regular file at `path`, through links.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        read::regular(path).map(|metadata| Self::from(&metadata))
+    }
+
+    /// Whether both times are older than `age`, and none lies in the future.
+    fn older_than(&self, age: Duration) -> bool {
+        let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
+        let latest = now.saturating_sub(age);
+        let latest = (latest.as_secs() as i64, i64::from(latest.subsec_nanos()));
+        self.modified <= latest && self.changed <= latest
+    }
+}
+
+impl From<&Metadata> for Stat {
+    fn from(metadata: &Metadata) -> Self {
         Self {
-            size: metadata.size(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
+            device: metadata.dev(),
             inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
@@ -46,23 +71,25 @@ impl Stat {
 impl Remembered {
     /// Lines are kept in the file `log`, which is read at the first question.
     pub fn new(log: PathBuf) -> Self {
-        Self { log, known: Mutex::new(None) }
+        Self { log, settled: SETTLED, known: Mutex::new(None) }
     }
 
-    /// The digest of a file: remembered, or computed and remembered.
-    pub fn digest(&self, path: &Path, algorithm: Algorithm) -> io::Result<Checksum> {
-        let path = std::path::absolute(path)?;
-        let metadata = fs::metadata(&path)?;
-        let stat = Stat::of(&metadata);
-        let key = (path, algorithm);
-        if let Some((_, checksum)) = self.with(|known| known.get(&key).copied()).filter(|(then, _)| *then == stat) {
-            return Ok(checksum);
-        }
-        let checksum = algorithm.digest(&key.0)?;
+    /// What is remembered of a file that has not changed since.
+    pub fn recall(&self, path: &Path, algorithm: Algorithm) -> io::Result<Option<Checksum>> {
+        let key = (std::path::absolute(path)?, algorithm);
+        let stat = Stat::of(&key.0)?;
+        let known = self.with(|known| known.get(&key).copied());
+        Ok(known.filter(|(then, _)| *then == stat).map(|(_, checksum)| checksum))
+    }
+
+    /// The digest of the bytes that are there, which is remembered.
+    pub fn read(&self, path: &Path, algorithm: Algorithm, interrupt: &AtomicBool) -> io::Result<Checksum> {
+        let key = (std::path::absolute(path)?, algorithm);
+        let stat = Stat::of(&key.0)?;
+        let checksum = read::digest(&key.0, algorithm, interrupt)?;
         // Only if it stood still meanwhile.
-        let after = fs::metadata(&key.0)?;
-        let settled = SystemTime::now().duration_since(after.modified()?).is_ok_and(|age| age >= SETTLED);
-        if settled && Stat::of(&after) == stat {
+        let settled = Stat::of(&key.0)? == stat && stat.older_than(self.settled);
+        if settled && self.with(|known| known.get(&key) != Some(&(stat, checksum))) {
             // A cache that cannot be written only costs time.
             let _ = self.append(&key.0, stat, checksum);
             self.with(|known| known.insert(key, (stat, checksum)));
@@ -73,77 +100,154 @@ impl Remembered {
     fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         act(known.get_or_insert_with(|| {
-            fs::read_to_string(&self.log).unwrap_or_default().lines().filter_map(parse).collect()
+            let bytes = fs::read(&self.log).unwrap_or_default();
+            // A line with a flipped bit may be no text any more; the others are.
+            String::from_utf8_lossy(&bytes).lines().filter_map(parse).collect()
         }))
     }
 
     fn append(&self, path: &Path, stat: Stat, checksum: Checksum) -> io::Result<()> {
         let Some(path) = path.to_str().filter(|path| !path.contains('\n')) else { return Ok(()) };
-        let Stat { size, seconds, nanoseconds, inode } = stat;
-        let line = format!("{checksum} {size} {seconds} {nanoseconds} {inode} {path}\n");
+        let Stat { device, inode, size, modified, changed } = stat;
+        let line = format!(
+            "{checksum} {device} {inode} {size} {} {} {} {} {path}",
+            modified.0, modified.1, changed.0, changed.1
+        );
         if let Some(parent) = self.log.parent() {
             fs::create_dir_all(parent)?;
         }
+        let line = format!("{} {line}\n", check(&line));
         OpenOptions::new().create(true).append(true).open(&self.log)?.write_all(line.as_bytes())
     }
 }
 
+/// The checksum of a line.
+fn check(line: &str) -> String {
+    blake3::hash(line.as_bytes()).to_hex()[..CHECK].to_owned()
+}
+
 fn parse(line: &str) -> Option<((PathBuf, Algorithm), (Stat, Checksum))> {
-    let mut fields = line.splitn(6, ' ');
-    let checksum: Checksum = fields.next()?.parse().ok()?;
-    let stat = Stat {
-        size: fields.next()?.parse().ok()?,
-        seconds: fields.next()?.parse().ok()?,
-        nanoseconds: fields.next()?.parse().ok()?,
-        inode: fields.next()?.parse().ok()?,
-    };
-    Some(((PathBuf::from(fields.next()?), checksum.algorithm), (stat, checksum)))
+    let (own, line) = line.split_once(' ')?;
+    if own != check(line) {
+        return None;
+    }
+    let (checksum, line) = line.split_once(' ')?;
+    let checksum: Checksum = checksum.parse().ok()?;
+    let mut fields = line.splitn(8, ' ');
+    let mut unsigned = || fields.next()?.parse().ok();
+    let (device, inode, size) = (unsigned()?, unsigned()?, unsigned()?);
+    let mut signed = || fields.next()?.parse().ok();
+    let (modified, changed) = ((signed()?, signed()?), (signed()?, signed()?));
+    let path = PathBuf::from(fields.next()?);
+    Some(((path, checksum.algorithm), (Stat { device, inode, size, modified, changed }, checksum)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn age(path: &Path, seconds: u64) {
-        let then = SystemTime::now() - Duration::from_secs(seconds);
-        fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+    static GO_ON: AtomicBool = AtomicBool::new(false);
+
+    struct Lab {
+        dir: tempfile::TempDir,
+    }
+
+    impl Lab {
+        fn new(text: &str) -> Self {
+            let lab = Self { dir: tempfile::tempdir().unwrap() };
+            lab.write(text);
+            lab
+        }
+
+        fn file(&self) -> PathBuf {
+            self.dir.path().join("a b.txt")
+        }
+
+        fn log(&self) -> PathBuf {
+            self.dir.path().join("cache/raw/digests")
+        }
+
+        /// In place, with the old time of modification.
+        fn write(&self, text: &str) {
+            // The next tick of the clock that files are stamped by.
+            std::thread::sleep(Duration::from_millis(20));
+            fs::write(self.file(), text).unwrap();
+            self.date(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        }
+
+        fn date(&self, time: SystemTime) {
+            fs::File::options().write(true).open(self.file()).unwrap().set_modified(time).unwrap();
+        }
+
+        /// As a further process.
+        fn remembered(&self, settled: Duration) -> Remembered {
+            Remembered { settled, ..Remembered::new(self.log()) }
+        }
+
+        fn read(&self, settled: Duration) -> Checksum {
+            self.remembered(settled).read(&self.file(), Algorithm::Blake3, &GO_ON).unwrap()
+        }
+
+        fn recall(&self) -> Option<Checksum> {
+            self.remembered(Duration::ZERO).recall(&self.file(), Algorithm::Blake3).unwrap()
+        }
     }
 
     #[test]
-    fn a_settled_file_is_read_once_and_again_when_its_stat_changes() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, log) = (dir.path().join("a b.txt"), dir.path().join("cache/raw/digests"));
-        fs::write(&file, "one").unwrap();
-        age(&file, 60);
-        let first = Remembered::new(log.clone()).digest(&file, Algorithm::Blake3).unwrap();
-
-        // Same size, same time, same inode: what was remembered is taken, which shows that nothing was read.
-        let stamp = fs::metadata(&file).unwrap().modified().unwrap();
-        fs::write(&file, "two").unwrap();
-        fs::File::options().write(true).open(&file).unwrap().set_modified(stamp).unwrap();
-        assert_eq!(Remembered::new(log.clone()).digest(&file, Algorithm::Blake3).unwrap(), first);
-
-        age(&file, 30);
-        let second = Remembered::new(log).digest(&file, Algorithm::Blake3).unwrap();
-        assert_eq!(second.bytes, *blake3::hash(b"two").as_bytes());
+    fn an_unchanged_file_is_remembered_and_one_rewritten_with_its_old_size_and_time_is_not() {
+        let lab = Lab::new("one");
+        let first = lab.read(Duration::ZERO);
+        assert_eq!(lab.recall(), Some(first));
+        lab.write("two");
+        assert_eq!(lab.recall(), None);
+        assert_eq!(lab.read(Duration::ZERO).bytes, *blake3::hash(b"two").as_bytes());
+        assert!(lab.recall().is_some_and(|found| found != first));
     }
 
     #[test]
-    fn a_file_changed_just_now_is_not_remembered() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, log) = (dir.path().join("a"), dir.path().join("digests"));
-        fs::write(&file, "one").unwrap();
-        Remembered::new(log.clone()).digest(&file, Algorithm::Sha256).unwrap();
-        assert!(!log.exists());
+    fn another_file_of_the_same_size_and_time_in_the_place_of_the_first_is_not_remembered() {
+        let lab = Lab::new("one");
+        lab.read(Duration::ZERO);
+        fs::rename(lab.file(), lab.dir.path().join("away")).unwrap();
+        lab.write("two");
+        assert_eq!(lab.recall(), None);
     }
 
     #[test]
-    fn damaged_lines_are_passed_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, log) = (dir.path().join("a"), dir.path().join("digests"));
-        fs::write(&file, "one").unwrap();
-        fs::write(&log, "blake3:00 1 2\n\u{fffd}\n").unwrap();
-        let found = Remembered::new(log).digest(&file, Algorithm::Blake3).unwrap();
-        assert_eq!(found.bytes, *blake3::hash(b"one").as_bytes());
+    fn a_file_changed_just_now_or_dated_in_the_future_is_not_remembered() {
+        let lab = Lab::new("one");
+        // Its time of modification is old; that of change is not.
+        lab.read(SETTLED);
+        assert!(!lab.log().exists());
+        lab.date(SystemTime::now() + Duration::from_secs(3600));
+        lab.read(Duration::ZERO);
+        assert!(!lab.log().exists());
+    }
+
+    #[test]
+    fn a_line_is_appended_only_when_it_says_something_new() {
+        let lab = Lab::new("one");
+        let remembered = lab.remembered(Duration::ZERO);
+        for _ in 0..3 {
+            remembered.read(&lab.file(), Algorithm::Blake3, &GO_ON).unwrap();
+        }
+        assert_eq!(fs::read_to_string(lab.log()).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn a_line_with_any_flipped_bit_is_forgotten() {
+        let lab = Lab::new("one");
+        lab.read(Duration::ZERO);
+        let sound = fs::read(lab.log()).unwrap();
+        for at in 0..sound.len() - 1 {
+            for bit in 0..8 {
+                let mut flipped = sound.clone();
+                flipped[at] ^= 1 << bit;
+                fs::write(lab.log(), &flipped).unwrap();
+                assert_eq!(lab.recall(), None, "bit {bit} of byte {at}");
+            }
+        }
+        fs::write(lab.log(), [b"blake3:00 1 2\n\xff\n", sound.as_slice()].concat()).unwrap();
+        assert!(lab.recall().is_some());
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::super::checksum::{Algorithm, Hasher};
@@ -24,6 +25,12 @@ enum Treat {
     Status(&'static str),
     /// Declares this length.
     Length(usize),
+    /// Sends a byte at a time, with a pause after each.
+    Trickle,
+    /// Announces no length, and never ends.
+    Endless,
+    /// As a range of this many bytes in all, whatever is sent.
+    Total(usize),
     /// Sends another range than the one asked for.
     OtherRange,
     /// This file from here on, with another tag.
@@ -99,8 +106,22 @@ fn answer(mut stream: TcpStream, file: &[u8], treat: Treat, log: &Asked) -> io::
         _ => {}
     }
     let begin = first.unwrap_or(0) + usize::from(matches!(treat, Treat::OtherRange));
+    if matches!(treat, Treat::Endless) {
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+        loop {
+            stream.write_all(&[0; 1 << 12])?;
+        }
+    }
+    let whole = if let Treat::Total(total) = treat { total } else { file.len() };
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nETag: {}\r\nRetry-After: 0\r\n", tag(file))?;
-    write!(stream, "Content-Range: bytes {begin}-{}/{}\r\nConnection: close\r\n\r\n", file.len(), file.len())?;
+    write!(stream, "Content-Range: bytes {begin}-{}/{whole}\r\nConnection: close\r\n\r\n", file.len())?;
+    if matches!(treat, Treat::Trickle) {
+        for byte in &body[..sent] {
+            thread::sleep(Duration::from_millis(50));
+            stream.write_all(&[*byte])?;
+        }
+        return Ok(());
+    }
     stream.write_all(&body[..sent])?;
     stream.flush()?;
     if matches!(treat, Treat::Stall(_)) {
@@ -112,6 +133,8 @@ fn answer(mut stream: TcpStream, file: &[u8], treat: Treat, log: &Asked) -> io::
     }
     Ok(())
 }
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
 
 const FILE: &[u8] = b"0 0 1\n0 1 1\n0 2 1\n1 0 1\n";
 const OTHER: &[u8] = b"5 5 1\n5 6 1\n5 7 1\n6 5 1\n6 6 1\n";
@@ -136,17 +159,25 @@ impl Lab {
     }
 
     fn get(&self, url: &str, declared: Checksum) -> Result<(), Failed> {
-        self.hear(url, declared, &|_| ControlFlow::Continue(()))
+        self.hear(url, declared, &GO_ON, &|_| ())
     }
 
-    fn hear(&self, url: &str, declared: Checksum, listener: Listener) -> Result<(), Failed> {
+    fn hear(
+        &self,
+        url: &str,
+        declared: Checksum,
+        interrupt: &AtomicBool,
+        listener: Listener,
+    ) -> Result<(), Failed> {
         let patience = Patience {
             connect: Duration::from_millis(500),
             silence: Duration::from_millis(300),
+            slowest: 100,
+            untold: 1 << 16,
             attempts: 3,
             pause: Duration::from_millis(1),
         };
-        download(url, declared, &self.target(), patience, listener)
+        download(url, declared, &self.target(), patience, interrupt, listener)
     }
 
     /// Downloads [`FILE`], and nothing else is left.
@@ -179,9 +210,8 @@ fn a_download_tells_how_far_it_is() {
         if let News::Bytes { done, total } = news {
             *last.borrow_mut() = (done, total);
         }
-        ControlFlow::Continue(())
     };
-    lab.hear(&server.url, checksum(FILE), &listener).unwrap();
+    lab.hear(&server.url, checksum(FILE), &GO_ON, &listener).unwrap();
     assert_eq!(*last.borrow(), (FILE.len() as u64, Some(FILE.len() as u64)));
     assert_eq!(server.asked(), [(None, None)]);
 }
@@ -285,15 +315,14 @@ fn only_failures_that_may_pass_are_tried_again() {
 fn two_downloads_of_a_file_at_once_ask_for_it_once() {
     let lab = Lab::new();
     let server = Server::new(FILE, &[Treat::Well]);
-    let listener = |_: News| ControlFlow::Continue(());
-    // The first holds the file until the second waits.
-    let partial = Partial::open(&lab.target(), Algorithm::Sha256).unwrap().unwrap();
-    let idle = |news: News| if matches!(news, News::Idle) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    assert!(matches!(lab.hear(&server.url, checksum(FILE), &idle), Err(Failed::Stopped)));
-    drop(partial);
+    // Both wait for the one that holds the file, and one finds it done when its turn comes.
+    let partial = Partial::open(&lab.target(), Algorithm::Sha256, &GO_ON).unwrap().unwrap();
     thread::scope(|scope| {
-        let get = || lab.hear(&server.url, checksum(FILE), &listener).unwrap();
+        let get = || lab.get(&server.url, checksum(FILE)).unwrap();
         let both = [scope.spawn(get), scope.spawn(get)];
+        thread::sleep(2 * BEAT);
+        assert_eq!(server.asked().len(), 0);
+        drop(partial);
         both.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert_eq!(fs::read(lab.target()).unwrap(), FILE);
@@ -301,15 +330,71 @@ fn two_downloads_of_a_file_at_once_ask_for_it_once() {
 }
 
 #[test]
-fn a_listener_ends_a_download_and_what_came_is_kept() {
+fn an_interrupt_ends_a_download_and_what_came_is_kept() {
     let lab = Lab::new();
     let server = Server::new(FILE, &[Treat::Cut(7), Treat::Well]);
-    let stop = |news: News| {
-        if matches!(news, News::Again { .. }) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    assert!(matches!(lab.hear(&server.url, checksum(FILE), &stop), Err(Failed::Stopped)));
+    let interrupt = AtomicBool::new(false);
+    let stop = |news: News| interrupt.store(matches!(news, News::Again { .. }), Ordering::Relaxed);
+    assert!(matches!(lab.hear(&server.url, checksum(FILE), &interrupt, &stop), Err(Failed::Stopped)));
     lab.gets_the_file(&server);
     assert_eq!(server.asked()[1], range(7, FILE));
+}
+
+#[test]
+fn an_interrupt_is_heeded_while_nothing_comes() {
+    let lab = Lab::new();
+    // Takes connections, and answers nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    let patience = Patience { silence: Duration::from_secs(60), ..Patience::default() };
+    let interrupt = AtomicBool::new(false);
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let get = || download(&url, checksum(FILE), &lab.target(), patience, &interrupt, &|_| ());
+        let get = scope.spawn(get);
+        thread::sleep(Duration::from_millis(300));
+        interrupt.store(true, Ordering::Relaxed);
+        assert!(matches!(get.join().unwrap(), Err(Failed::Stopped)));
+    });
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_server_that_sends_a_byte_now_and_then_is_asked_again_and_then_given_up() {
+    let server = Server::new(FILE, &[Treat::Trickle, Treat::Well]);
+    let lab = Lab::new();
+    lab.gets_the_file(&server);
+    assert_eq!(server.asked().len(), 2);
+
+    const LONG: &[u8] = &[b'1'; 1000];
+    let server = Server::new(LONG, &[Treat::Trickle]);
+    let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
+    assert!(matches!(&error, Failed::Network { reason, .. } if reason.contains("bytes a second")), "{error:?}");
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[test]
+fn a_body_without_an_end_is_cut_and_nothing_of_it_stays() {
+    let lab = Lab::new();
+    let server = Server::new(FILE, &[Treat::Endless]);
+    let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
+    assert!(
+        matches!(&error, Failed::Network { reason, kept: 0 } if reason.contains("does not say how many bytes")),
+        "{error:?}"
+    );
+    assert_eq!((server.asked().len(), lab.left().len()), (1, 0));
+}
+
+#[test]
+fn more_than_what_was_announced_is_not_taken() {
+    let lab = Lab::new();
+    let server = Server::new(FILE, &[Treat::Cut(7), Treat::Total(9)]);
+    let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
+    assert!(
+        matches!(&error, Failed::Network { reason, kept: 0 } if reason.contains("more than the 9 bytes")),
+        "{error:?}"
+    );
+    assert!(lab.left().is_empty());
 }
 
 #[test]

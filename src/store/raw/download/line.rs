@@ -1,0 +1,94 @@
+//! The line to a server: a thread that waits for it, so that whoever reads from it can be interrupted at any time,
+//! also while a name is looked up or nothing comes.
+
+use std::io::{self, Read};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+
+use ureq::RequestBuilder;
+use ureq::http::response::Parts;
+use ureq::typestate::WithoutBody;
+
+use super::super::read::heed;
+use super::{BEAT, Trouble, judge, passing};
+
+/// Bytes that are handed on at a time.
+const PIECE: usize = 1 << 16;
+/// Pieces that may wait to be written.
+const AHEAD: usize = 16;
+
+/// The beginning of an answer.
+pub(super) struct Head {
+    pub parts: Parts,
+    /// Of the body, as announced.
+    pub length: Option<u64>,
+}
+
+enum Heard {
+    Head(Box<Head>),
+    Bytes(Vec<u8>),
+    End,
+}
+
+pub(super) struct Line<'a> {
+    heard: Receiver<Result<Heard, Trouble>>,
+    interrupt: &'a AtomicBool,
+}
+
+impl<'a> Line<'a> {
+    /// Sends a request. The thread ends with the answer, or soon after nobody listens any more.
+    pub fn open(request: RequestBuilder<WithoutBody>, interrupt: &'a AtomicBool) -> Result<Self, Trouble> {
+        let (tell, heard) = sync_channel(AHEAD);
+        let run = move || {
+            let end = ask(request, &tell).map(|()| Heard::End);
+            // Nobody may be left to hear it.
+            drop(tell.send(end));
+        };
+        thread::Builder::new().name("download".to_owned()).spawn(run).map_err(Trouble::Store)?;
+        Ok(Self { heard, interrupt })
+    }
+
+    pub fn head(&mut self) -> Result<Head, Trouble> {
+        match self.next()? {
+            Heard::Head(head) => Ok(*head),
+            Heard::Bytes(_) | Heard::End => Err(passing("the server sent no answer")),
+        }
+    }
+
+    /// What came next of the body; `None` at its end.
+    pub fn bytes(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+        match self.next()? {
+            Heard::Bytes(bytes) => Ok(Some(bytes)),
+            Heard::Head(_) | Heard::End => Ok(None),
+        }
+    }
+
+    fn next(&self) -> Result<Heard, Trouble> {
+        loop {
+            heed(self.interrupt).map_err(|_| Trouble::Stopped)?;
+            match self.heard.recv_timeout(BEAT) {
+                Ok(heard) => return heard,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(passing("the line to the server was lost")),
+            }
+        }
+    }
+}
+
+fn ask(request: RequestBuilder<WithoutBody>, tell: &SyncSender<Result<Heard, Trouble>>) -> Result<(), Trouble> {
+    let (parts, body) = request.call().map_err(judge)?.into_parts();
+    let length = body.content_length();
+    let mut reader = body.into_reader();
+    let mut told = tell.send(Ok(Heard::Head(Box::new(Head { parts, length }))));
+    let mut buffer = vec![0; PIECE];
+    while told.is_ok() {
+        match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => told = tell.send(Ok(Heard::Bytes(buffer[..count].to_vec()))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(passing(error.to_string())),
+        }
+    }
+    Ok(())
+}
