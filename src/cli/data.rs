@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::json;
@@ -13,7 +12,7 @@ use serde_json::json;
 use super::args::{Data, Global, Mirrors, Selection};
 use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
 use super::project::Project;
-use super::run::listen_for_interrupts;
+use super::signals::listen_for_interrupts;
 use crate::engine::Options;
 use crate::engine::stage::RawSource;
 use crate::store::raw::{Found, Location, News, Origin, RawError, RawFiles};
@@ -73,7 +72,7 @@ impl Files {
                     }
                     News::Idle => Ok(()),
                 };
-                let go_on = shown.is_ok() && !interrupt.load(Ordering::Relaxed);
+                let go_on = shown.is_ok() && !interrupt.is_raised();
                 if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             let result = self.raw.keep(source, digest.as_deref(), to, &listener);
@@ -91,7 +90,7 @@ impl Files {
             let bytes = path.as_deref().and_then(size);
             let seconds = clock.elapsed().as_secs_f64();
             transfers.show(&Transfer::FileFinished { source, outcome, path, bytes, seconds, error })?;
-            if interrupt.load(Ordering::Relaxed) {
+            if interrupt.is_raised() {
                 return Err(Stop::new(INTERRUPTED, "interrupted").help("the same command goes on from there"));
             }
         }

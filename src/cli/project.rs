@@ -71,6 +71,7 @@ pub fn engine_error(error: EngineError) -> Stop {
     match error {
         EngineError::Plan(error) => Stop::wrong(error),
         EngineError::Store(error) => Stop::store(error),
+        EngineError::Panicked(_) => Stop::panicked(error),
     }
 }
 

@@ -30,6 +30,10 @@ pub enum Event {
         line: String,
     },
     StageFinished(Finished),
+    /// The run was asked to end, and waits a moment for what is running.
+    Interrupted {
+        running: usize,
+    },
     RunFinished(Summary),
 }
 

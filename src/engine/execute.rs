@@ -5,14 +5,13 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tempfile::TempDir;
 
 use super::event::Failure;
-use super::process;
+use super::interrupt::Interrupt;
 use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runner, StageError};
 use super::worker::{Usage, WorkerPool};
 use crate::store::raw::{News, RawFiles};
@@ -38,7 +37,7 @@ pub(super) struct Task<'a> {
     pub retry: u32,
     pub isolate: bool,
     pub workers: &'a WorkerPool,
-    pub interrupt: &'a AtomicBool,
+    pub interrupt: &'a Interrupt,
 }
 
 /// Why there are no results.
@@ -65,7 +64,7 @@ impl Task<'_> {
                 Ok((usage, folder)) => break self.keep(usage, folder, started).map_err(stage_error),
                 Err(error) => error,
             };
-            if self.interrupt.load(Ordering::Relaxed) {
+            if self.interrupt.is_raised() {
                 return Err(End::Cancelled);
             }
             if attempt == self.retry {
@@ -102,7 +101,20 @@ impl Task<'_> {
             Runner::InProcess(run) if !self.isolate => run_here(run, &self.job, notify),
             _ => self.workers.run(&self.job, notify),
         }?;
+        self.check_device(&usage)?;
         Ok((usage, folder))
+    }
+
+    /// What was computed on another device than the key names is another result.
+    fn check_device(&self, usage: &Usage) -> Result<(), StageError> {
+        let keyed = self.origin.material.iter().find(|(field, _)| field == "environment.device");
+        let (Some((_, keyed)), Some(used)) = (keyed, &usage.device) else { return Ok(()) };
+        // The material spells texts as JSON.
+        if serde_json::from_str::<String>(keyed).is_ok_and(|keyed| keyed == *used) {
+            return Ok(());
+        }
+        Err(StageError::new(format!("it computed on `{used}`, but its key is that of a computation on {keyed}"))
+            .with_help("its results are thrown away; see that the GPU can be used, or write `device: cpu`"))
     }
 
     fn fetch(&self, file: &RawSource, notify: &(dyn Fn(Notice) + Sync)) -> Result<PathBuf, StageError> {
@@ -117,7 +129,7 @@ impl Task<'_> {
                 ))),
                 News::Idle => {}
             }
-            if self.interrupt.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if self.interrupt.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         self.raw.fetch(&file.source, file.digest.as_deref(), &listener).map_err(stage_error)
     }
@@ -141,19 +153,30 @@ fn stage_error(error: impl std::fmt::Display) -> StageError {
 
 /// Runs a stage in this thread. A panic in it is a failed stage, not the end of the run.
 fn run_here(run: RunFn, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> Result<Usage, StageError> {
-    let before = process::thread_cpu_seconds();
     catch(run, job, notify)?;
-    Ok(Usage { cpu_seconds: process::thread_cpu_seconds() - before, peak_memory_bytes: None })
+    Ok(Usage::default())
 }
 
 /// Calls the function of a kind and turns a panic into an error.
 pub(super) fn catch(run: RunFn, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> Result<(), StageError> {
     let context = Context { job, notify };
-    panic::catch_unwind(AssertUnwindSafe(|| run(&job.params, &context))).unwrap_or_else(|payload| {
+    caught(|| run(&job.params, &context))
+        .unwrap_or_else(|text| Err(panicked(format!("stage kind `{}` panicked: {text}", job.kind))))
+}
+
+/// Does something, or answers what it panicked with.
+pub fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(act)).map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
-        let message = format!("stage kind `{}` panicked: {}", job.kind, text.unwrap_or("without a message"));
-        Err(StageError::new(message).with_help("this is a bug in cnsdiff-pipe; please report it with the pipeline"))
+        text.unwrap_or("without a message").to_owned()
     })
+}
+
+/// A bug, unless a limit of the system was reached where nobody expects it.
+pub(super) fn panicked(message: String) -> StageError {
+    let error = StageError::new(message);
+    let report = "this is a bug in cnsdiff-pipe; please report it with the pipeline";
+    if error.help.is_some() { error } else { error.with_help(report) }
 }
 
 /// The log of an execution; the file is created by the first line.

@@ -21,7 +21,7 @@ pub struct Resolver<'a> {
     pub(super) store: &'a Store,
     pub(super) options: &'a Options,
     pub(super) raw: RawFiles,
-    environment: Environment<'a>,
+    pub(super) environment: Environment<'a>,
     /// Masks over all instances.
     forced: Vec<bool>,
     pub(super) wanted: Vec<bool>,

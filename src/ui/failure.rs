@@ -25,6 +25,12 @@ pub fn failure(style: Style, id: &str, failure: &Failure) -> String {
     text
 }
 
+/// What a first Ctrl-C does.
+pub fn interrupted(style: Style, running: usize) -> String {
+    let word = style.paint(Tone::Warn, "interrupted");
+    format!("{word}: ending {} (again: at once)", count(running, "running stage"))
+}
+
 /// `done: 3 executed, 17 cached, in 12 s`.
 pub fn summary(style: Style, summary: &Summary) -> String {
     let (tone, word) = match summary {

@@ -107,7 +107,7 @@ impl Ui {
 }
 
 /// One message to standard error. Its reader may be gone: then there is nobody to tell.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let mut err = io::stderr().lock();
     let _ = writeln!(err, "{}", text.trim_end_matches('\n'));
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::failure::{failure, summary};
+use super::failure::{failure, interrupted, summary};
 use super::progress::Pace;
 use super::text::{count, duration};
 use super::{Reporter, Style, Tone, say};
@@ -57,6 +57,7 @@ impl Reporter for Plain {
                 }
             }
             Event::StageLog { .. } => {}
+            Event::Interrupted { running } => say(&interrupted(self.style, *running)),
             Event::RunFinished(run) => say(&summary(self.style, run)),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::failure::{failure, summary};
+use super::failure::{failure, interrupted, summary};
 use super::text::{bytes, duration, number, shorten};
 use super::{Reporter, Style, Tone};
 use crate::engine::event::{Event, Outcome};
@@ -183,6 +183,7 @@ impl Reporter for Bars {
                 }
                 self.show_overall();
             }
+            Event::Interrupted { running } => self.print(&interrupted(self.style, *running)),
             Event::RunFinished(run) => {
                 self.overall.finish_and_clear();
                 self.print(&summary(self.style, run));

@@ -11,4 +11,5 @@ mod failures;
 mod lock;
 mod output;
 mod repository;
+mod signals;
 mod training;
