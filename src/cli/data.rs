@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::json;
@@ -12,7 +11,8 @@ use serde_json::json;
 use super::args::{Data, Global, Mirrors};
 use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
 use super::project::{Project, open_store};
-use super::run::{listen_for_interrupts, plain};
+use super::run::plain;
+use super::signals::listen_for_interrupts;
 use crate::engine::Options;
 use crate::engine::stage::RawSource;
 use crate::store::raw::{Found, Location, News, RawError, RawFiles};
@@ -62,7 +62,7 @@ impl Files {
     fn of(project: &Project, mirrors: &Mirrors, global: &Global) -> Self {
         let options = project.options(mirrors);
         let raw = RawFiles::new(&global.cache, &options.base, options.data.clone(), options.mirrors.clone())
-            .interruptible(options.interrupt.clone());
+            .interruptible(options.interrupt.flag());
         let pipeline = &project.plan.pipeline;
         let mut places = BTreeMap::new();
         let mut files: Vec<File> = Vec::new();
@@ -113,7 +113,7 @@ impl Files {
             let bytes = path.as_deref().and_then(size);
             let seconds = clock.elapsed().as_secs_f64();
             transfers.show(&Transfer::FileFinished { source, outcome, path, bytes, seconds, error })?;
-            if interrupt.load(Ordering::Relaxed) {
+            if interrupt.is_raised() {
                 return Err(Stop::new(INTERRUPTED, "interrupted").help("the same command goes on from there"));
             }
         }

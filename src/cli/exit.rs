@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::engine;
+
 /// Everything asked for was done.
 pub const DONE: u8 = 0;
 /// The pipeline or the command line is wrong.
@@ -33,7 +35,10 @@ pub enum Message {
 
 impl Stop {
     pub fn new(code: u8, text: impl Display) -> Self {
-        Self { code, message: Message::Plain { text: text.to_string(), help: None } }
+        let text = text.to_string();
+        // A limit of the system may be the reason.
+        let help = engine::advice(&text).map(str::to_owned);
+        Self { code, message: Message::Plain { text, help } }
     }
 
     /// The pipeline or the command line is wrong.
@@ -44,6 +49,17 @@ impl Stop {
     /// The cache cannot be used.
     pub fn store(text: impl Display) -> Self {
         Self::new(STORE, text)
+    }
+
+    /// A bug, unless a limit of the system was reached where nobody expects it.
+    pub fn panicked(text: impl Display) -> Self {
+        let stop = Self::new(FAILED, text);
+        let known = matches!(&stop.message, Message::Plain { help: Some(_), .. });
+        if known {
+            stop
+        } else {
+            stop.help("this is a bug in cnsdiff-pipe; please report it with the command and the pipeline")
+        }
     }
 
     pub fn help(mut self, advice: impl Display) -> Self {

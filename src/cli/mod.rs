@@ -22,6 +22,7 @@ mod rows;
 mod run;
 mod runs;
 mod show;
+mod signals;
 mod status;
 
 use std::process::ExitCode;
@@ -32,10 +33,12 @@ use args::{Cli, Command};
 use exit::{DONE, FAILED, Message, Stop, WOULD_RUN, WRONG};
 use project::Project;
 
+use crate::engine;
 use crate::ui::{ColorChoice, Ui};
 
 /// Reads the command line, does what it says, and answers with one of the documented exit codes.
 pub fn main() -> ExitCode {
+    engine::prepare();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -50,20 +53,29 @@ pub fn main() -> ExitCode {
     };
     let color = if cli.global.no_color { ColorChoice::Never } else { cli.global.color };
     let ui = Ui::new(color, cli.global.json, cli.global.quiet);
-    let code = dispatch(&cli, &ui).unwrap_or_else(|stop| {
+    let outcome = engine::start_threads().map_err(|error| Stop::new(FAILED, error));
+    let outcome = outcome.and_then(|()| {
+        engine::caught(|| dispatch(&cli, &ui)).unwrap_or_else(|text| Err(Stop::panicked(format!("panicked: {text}"))))
+    });
+    ExitCode::from(report(outcome, &ui))
+}
+
+/// The exit code, after saying what stopped the program.
+fn report(outcome: Result<u8, Stop>, ui: &Ui) -> u8 {
+    let code = outcome.unwrap_or_else(|stop| {
         match &stop.message {
             Message::Plain { text, help } => ui.error(text, help.as_deref()),
             Message::Rendered(text) => ui.rendered(text),
         }
         stop.code
     });
-    ExitCode::from(match ui.loss() {
+    match ui.loss() {
         Some(loss) => {
             ui.error(&loss, Some("what was printed is not complete; nothing in the cache is lost"));
             if matches!(code, DONE | WOULD_RUN) { FAILED } else { code }
         }
         None => code,
-    })
+    }
 }
 
 fn dispatch(cli: &Cli, ui: &Ui) -> Result<u8, Stop> {

@@ -74,6 +74,7 @@ pub fn engine_error(error: EngineError) -> Stop {
     match error {
         EngineError::Plan(error) => Stop::wrong(error),
         EngineError::Store(error) => store_error(error),
+        EngineError::Panicked(_) => Stop::panicked(error),
     }
 }
 

@@ -98,12 +98,14 @@ fn cpu() -> Option<String> {
 }
 
 /// Asks git in the background: it takes longer than a run that finds everything done.
-pub fn ask_git() -> thread::JoinHandle<Option<Git>> {
-    thread::spawn(|| {
+/// Without a thread to be had, nobody asks.
+pub fn ask_git() -> Option<thread::JoinHandle<Option<Git>>> {
+    let ask = || {
         let arguments = ["status", "--porcelain=v2", "--branch", "--untracked-files=no"];
         let output = Command::new("git").args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
         if output.status.success() { parse_git(&String::from_utf8_lossy(&output.stdout)) } else { None }
-    })
+    };
+    thread::Builder::new().spawn(ask).ok()
 }
 
 fn parse_git(text: &str) -> Option<Git> {

@@ -1,10 +1,10 @@
 //! `run`: computes what is missing, publishes the reports, keeps the lock file and the record of the run. Knows
 //! nothing of how stages are scheduled.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
 use serde_json::json;
@@ -14,7 +14,8 @@ use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
 use super::lock::{self, Lock};
 use super::project::{Project, engine_error, open_store, store_error};
 use super::publish::{Published, publish};
-use super::record::{self, Environment, Record, StageRecord};
+use super::record::{self, Environment, Git, Record, StageRecord};
+use super::signals::listen_for_interrupts;
 use super::{clock, data, plan};
 use crate::engine::stage::RawSource;
 use crate::engine::{self, Options, State};
@@ -51,14 +52,45 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     // Nothing is removed from the cache before all is published and recorded.
     let _share = store.share().map_err(store_error)?;
 
-    let mut reporter = ui.reporter();
-    let mut show = |event: &engine::Event| reporter.show(event);
-    let states = engine::run(&project.plan, &project.registry, &store, &options, &mut show).map_err(engine_error)?;
-    drop(reporter);
+    let reporter = RefCell::new(Some(ui.reporter()));
+    let mut show = |event: &engine::Event| {
+        if let Some(reporter) = reporter.borrow_mut().as_mut() {
+            reporter.show(event);
+        }
+    };
+    let begun =
+        Begun { args, project: &project, store: &store, options: &options, locked, lock_path, git, time, clock };
+    engine::run_then(&project.plan, &project.registry, &store, &options, &mut show, |result, running| {
+        // Its lines would mix with what follows.
+        drop(reporter.take());
+        let outcome = result.map_err(engine_error).and_then(|states| conclude(begun, &states, ui));
+        if running {
+            // Stages that nobody waits for still compute, and only the end of the process ends them.
+            std::process::exit(i32::from(super::report(outcome, ui)));
+        }
+        outcome
+    })
+}
 
-    let ended = Ended { project: &project, store: &store, ui, states: &states };
+/// A run that was started.
+struct Begun<'a> {
+    args: &'a Run,
+    project: &'a Project,
+    store: &'a Store,
+    options: &'a Options,
+    locked: Option<Lock>,
+    lock_path: PathBuf,
+    git: Option<JoinHandle<Option<Git>>>,
+    time: SystemTime,
+    clock: Instant,
+}
+
+/// What follows the stages: reports, the record, the lock file.
+fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
+    let Begun { args, project, store, options, locked, lock_path, git, time, clock } = begun;
+    let ended = Ended { project, store, ui, states };
     let results = ended.results();
-    let published = publish(&project, &results, &store, ended.is_whole())?;
+    let published = publish(project, &results, store, ended.is_whole())?;
     ended.tell(&published)?;
     let named: Vec<(&str, &Entry)> =
         results.iter().map(|&(index, entry)| (project.plan.instance(index).id.as_str(), entry)).collect();
@@ -70,7 +102,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         (DONE, "done")
     };
     let difference = match (&locked, args.locked && code == DONE) {
-        (Some(locked), true) => locked.first_difference(&named, &store)?,
+        (Some(locked), true) => locked.first_difference(&named, store)?,
         _ => None,
     };
     if difference.is_some() {
@@ -87,7 +119,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         arguments: std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         // A thread that panicked knows nothing of git; the run stands without it.
-        git: git.join().ok().flatten(),
+        git: git.and_then(|git| git.join().ok().flatten()),
         environment: Environment::new(options.jobs, ended.facets()),
         results: ended.digest(),
         same_as: None,
@@ -116,17 +148,6 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         _ => {}
     }
     Ok(code)
-}
-
-/// The first Ctrl-C ends the run in order, the second at once.
-pub(super) fn listen_for_interrupts(flag: &Arc<AtomicBool>) -> Result<(), Stop> {
-    let flag = flag.clone();
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| Stop::new(FAILED, format!("cannot listen for Ctrl-C: {error}")))
 }
 
 /// A run that came to its end, good or bad.

@@ -100,16 +100,17 @@ fn overview(project: &Project, states: &[State], chosen: &[usize], args: &Show, 
 
 /// Key, cost and every artifact with its columns and first rows.
 fn describe(store: &Store, id: &str, entry: &Entry, args: &Show, ui: &Ui) -> Result<(), Stop> {
+    let threads = text::count(entry.threads, "thread");
+    let work =
+        entry.cpu_seconds.map_or(String::new(), |cpu| format!(" ({} of CPU) with {threads}", text::duration(cpu)));
     let memory = entry.peak_memory_bytes.map_or(String::new(), |bytes| format!(", {} at most", text::bytes(bytes)));
     ui.result(&format!(
-        "{}  {} {}\n  key {}\n  {} ({} of CPU) with {}{memory}",
+        "{}  {} {}\n  key {}\n  {}{work}{memory}",
         ui.out.paint(Tone::Strong, id),
         entry.kind,
         entry.kind_version,
         entry.key,
         text::duration(entry.seconds),
-        text::duration(entry.cpu_seconds),
-        text::count(entry.threads, "thread"),
     ));
     let log = store.log_path(&entry.key);
     if log.exists() {

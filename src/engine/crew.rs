@@ -1,10 +1,11 @@
 //! The threads of a run. They are kept when they have nothing to do: to start one takes as long as a small stage.
 //! Knows nothing of what they do.
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Scope;
+use std::thread::{Builder, Scope};
 
 type Work<'env> = Box<dyn FnOnce() + Send + 'env>;
 
@@ -28,14 +29,18 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     }
 
     /// Has a thread do something at once.
-    pub fn start(&self, work: impl FnOnce() + Send + 'env) {
+    ///
+    /// # Errors
+    /// No thread has nothing to do, and the system does not start another.
+    pub fn start(&self, work: impl FnOnce() + Send + 'env) -> io::Result<()> {
         let one_less = |idle: usize| idle.checked_sub(1);
         if self.queue.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
             let queue = Arc::clone(&self.queue);
-            self.scope.spawn(move || queue.serve());
+            Builder::new().spawn_scoped(self.scope, move || queue.serve())?;
         }
         // The queue has its receiver for as long as this lives.
         drop(self.sender.send(Box::new(work)));
+        Ok(())
     }
 }
 

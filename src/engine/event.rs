@@ -38,6 +38,10 @@ pub enum Event {
         /// How many stages that had ended, this one and those that need it, will end once more.
         again: usize,
     },
+    /// The run was asked to end, and waits a moment for what is running.
+    Interrupted {
+        running: usize,
+    },
     RunFinished(Summary),
 }
 

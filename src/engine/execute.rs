@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use rayon::prelude::*;
 use tempfile::TempDir;
 
 use super::event::Failure;
-use super::process;
+use super::interrupt::Interrupt;
 use super::resolve::failure;
 use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runner, StageError};
 use super::worker::{Usage, WorkerPool};
@@ -42,7 +41,7 @@ pub(super) struct Task<'a> {
     pub retry: u32,
     pub isolate: bool,
     pub workers: &'a WorkerPool,
-    pub interrupt: &'a AtomicBool,
+    pub interrupt: &'a Interrupt,
 }
 
 /// Why there are no results.
@@ -85,7 +84,7 @@ impl Task<'_> {
                 Ok((usage, folder)) => break self.keep(usage, folder, started).map_err(stage_error),
                 Err(error) => error,
             };
-            if self.interrupt.load(Ordering::Relaxed) {
+            if self.interrupt.is_raised() {
                 return Err(End::Cancelled);
             }
             if attempt == self.retry {
@@ -137,8 +136,21 @@ impl Task<'_> {
             Runner::InProcess(run) if !self.isolate => run_here(run, &self.job, notify),
             _ => self.workers.run(&self.job, notify),
         }?;
+        self.check_device(&usage)?;
         pinned.iter().try_for_each(|file| self.raw.unchanged(file)).map_err(stage_error)?;
         Ok((usage, folder))
+    }
+
+    /// What was computed on another device than the key names is another result.
+    fn check_device(&self, usage: &Usage) -> Result<(), StageError> {
+        let keyed = self.origin.material.iter().find(|(field, _)| field == "environment.device");
+        let (Some((_, keyed)), Some(used)) = (keyed, &usage.device) else { return Ok(()) };
+        // The material spells texts as JSON.
+        if serde_json::from_str::<String>(keyed).is_ok_and(|keyed| keyed == *used) {
+            return Ok(());
+        }
+        Err(StageError::new(format!("it computed on `{used}`, but its key is that of a computation on {keyed}"))
+            .with_help("its results are thrown away; see that the GPU can be used, or write `device: cpu`"))
     }
 
     /// A raw file with the bytes that the key says.
@@ -180,19 +192,30 @@ fn stage_error(error: impl std::fmt::Display) -> StageError {
 
 /// Runs a stage in this thread. A panic in it is a failed stage, not the end of the run.
 fn run_here(run: RunFn, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> Result<Usage, StageError> {
-    let before = process::thread_cpu_seconds();
     catch(run, job, notify)?;
-    Ok(Usage { cpu_seconds: process::thread_cpu_seconds() - before, peak_memory_bytes: None })
+    Ok(Usage::default())
 }
 
 /// Calls the function of a kind and turns a panic into an error.
 pub(super) fn catch(run: RunFn, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> Result<(), StageError> {
     let context = Context { job, notify };
-    panic::catch_unwind(AssertUnwindSafe(|| run(&job.params, &context))).unwrap_or_else(|payload| {
+    caught(|| run(&job.params, &context))
+        .unwrap_or_else(|text| Err(panicked(format!("stage kind `{}` panicked: {text}", job.kind))))
+}
+
+/// Does something, or answers what it panicked with.
+pub fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(act)).map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
-        let message = format!("stage kind `{}` panicked: {}", job.kind, text.unwrap_or("without a message"));
-        Err(StageError::new(message).with_help("this is a bug in cnsdiff-pipe; please report it with the pipeline"))
+        text.unwrap_or("without a message").to_owned()
     })
+}
+
+/// A bug, unless a limit of the system was reached where nobody expects it.
+pub(super) fn panicked(message: String) -> StageError {
+    let error = StageError::new(message);
+    let report = "this is a bug in cnsdiff-pipe; please report it with the pipeline";
+    if error.help.is_some() { error } else { error.with_help(report) }
 }
 
 /// The log of an execution; the file is created by the first line.

@@ -1,9 +1,9 @@
 //! What the machine offers, and who has how much of it.
 
-use std::env;
-use std::fs;
+use std::path::Path;
 use std::thread;
 
+use super::memory;
 use super::stage::Resources;
 
 /// Cores, memory and GPUs.
@@ -12,8 +12,13 @@ pub struct Machine {
     pub cores: usize,
     /// Available, not installed.
     pub memory_mib: u64,
-    /// Numbers of the GPUs among those visible, ascending.
+    /// Numbers of the GPUs among those that libtorch sees, ascending.
     pub gpus: Vec<usize>,
+}
+
+/// How many cores this process may use.
+pub(super) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What a running stage holds of the machine.
@@ -25,12 +30,13 @@ pub struct Share {
 }
 
 impl Machine {
-    /// What this process may use. Where it cannot be found out: one core, unlimited memory, no GPU.
-    pub fn detect() -> Self {
+    /// What this process may use. Where it cannot be found out: one core, unlimited memory. Only the worker can tell
+    /// how many GPUs there are.
+    pub fn detect(gpus: usize) -> Self {
         Self {
-            cores: thread::available_parallelism().map_or(1, usize::from),
-            memory_mib: available_memory_mib().unwrap_or(u64::MAX),
-            gpus: (0..visible_gpus()).collect(),
+            cores: cores(),
+            memory_mib: memory::available_mib(Path::new("/")).unwrap_or(u64::MAX),
+            gpus: (0..gpus).collect(),
         }
     }
 
@@ -62,27 +68,6 @@ impl Machine {
         self.gpus.extend(&share.gpus);
         self.gpus.sort_unstable();
     }
-}
-
-/// How many GPUs this process may use: those of the machine, or of `CUDA_VISIBLE_DEVICES`.
-fn visible_gpus() -> usize {
-    let present = (0..).take_while(|index| fs::exists(format!("/dev/nvidia{index}")).unwrap_or(false)).count();
-    match env::var("CUDA_VISIBLE_DEVICES") {
-        Ok(chosen) => chosen.split(',').filter(|device| !device.trim().is_empty()).count().min(present),
-        Err(_) => present,
-    }
-}
-
-/// The least of what the system has free and what the control group still allows.
-fn available_memory_mib() -> Option<u64> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let system = line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? / 1024;
-    let number = |path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .zip(number("/sys/fs/cgroup/memory.current"))
-        .map(|(max, used)| max.saturating_sub(used) >> 20);
-    Some(group.map_or(system, |group| group.min(system)))
 }
 
 #[cfg(test)]

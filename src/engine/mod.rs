@@ -5,7 +5,10 @@ mod crew;
 mod environment;
 pub mod event;
 mod execute;
+mod interrupt;
+mod limits;
 mod machine;
+mod memory;
 mod process;
 mod registry;
 mod resolve;
@@ -16,14 +19,17 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use environment::WorkerFacets;
 pub use event::{Event, Failure, Finished, Outcome, Summary};
+pub use execute::caught;
+pub use interrupt::Interrupt;
+pub use limits::{advice, start_threads};
 pub use machine::Machine;
+pub use process::{prepare, requests_to_end};
 pub use registry::Registry;
 pub use resolve::{Resolver, estimate, probe};
-pub use run::run;
+pub use run::{run, run_then};
 
 use crate::digest::Digest;
 use crate::plan::{Plan, PlanError};
@@ -57,7 +63,7 @@ pub struct Options {
     /// Where missing raw files are looked for by digest.
     pub mirrors: Vec<PathBuf>,
     /// Set from outside to end the run.
-    pub interrupt: Arc<AtomicBool>,
+    pub interrupt: Interrupt,
     /// Executes ready stages in an order drawn from this seed instead of file order. Results must not differ.
     pub shuffle: Option<u64>,
     /// Name and value: what to note beside each new entry, such as versions. No result depends on it.
@@ -75,7 +81,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             run: String::new(),
-            jobs: Machine::detect().cores,
+            jobs: machine::cores(),
             keep_going: false,
             retry: 0,
             force: Vec::new(),
@@ -86,7 +92,7 @@ impl Default for Options {
             base: PathBuf::new(),
             data: None,
             mirrors: Vec::new(),
-            interrupt: Arc::default(),
+            interrupt: Interrupt::default(),
             shuffle: None,
             environment: Vec::new(),
         }
@@ -156,4 +162,7 @@ pub enum EngineError {
     /// `force` or `until` names no stage.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A bug of this program.
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -26,7 +25,7 @@ pub struct Resolver<'a> {
     pub(super) raw: RawFiles,
     /// What was found damaged and not told yet.
     pub(super) damaged: Mutex<Vec<Unsound>>,
-    environment: Environment<'a>,
+    pub(super) environment: Environment<'a>,
     /// Masks over all instances.
     forced: Vec<bool>,
     pub(super) wanted: Vec<bool>,
@@ -52,7 +51,7 @@ impl<'a> Resolver<'a> {
             plan.closure(&targets.concat())
         };
         let raw = RawFiles::new(store.dir(), &options.base, options.data.clone(), options.mirrors.clone())
-            .interruptible(options.interrupt.clone());
+            .interruptible(options.interrupt.flag());
         let environment = Environment::new(store, &options.worker);
         Ok(Self { plan, kinds, store, options, raw, damaged: Mutex::default(), environment, forced, wanted })
     }
@@ -117,7 +116,7 @@ impl<'a> Resolver<'a> {
 
     /// An instance whose key cannot be made.
     pub(super) fn unresolved(&self, key: Option<Digest>, error: StageError) -> State {
-        match self.options.interrupt.load(Ordering::Relaxed) {
+        match self.options.interrupt.is_raised() {
             true => State::Cancelled { key },
             false => State::Failed { key, failure: failure(error) },
         }

@@ -6,7 +6,6 @@ mod heal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,10 @@ use rand::RngExt;
 
 use super::crew::Crew;
 use super::event::{Event, Finished, Outcome, Summary};
-use super::execute::{End, Task};
+use super::execute::{End, Task, caught, panicked};
 use super::machine::{Machine, Share};
-use super::resolve::Resolver;
-use super::stage::{Input, Job, Notice, Resources, StageError};
+use super::resolve::{Resolver, failure};
+use super::stage::{Input, Job, Notice, Resources, Runner, StageError};
 use super::worker::WorkerPool;
 use super::{EngineError, Options, Registry, State};
 use crate::digest::Digest;
@@ -27,7 +26,9 @@ use crate::store::{Entry, KeyLock, Origin, Staging, Store, StoreError};
 /// How often the loop looks whether it was interrupted.
 const TICK: Duration = Duration::from_millis(50);
 /// How long interrupted workers may take to end before they are killed.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_millis(600);
+/// When an interrupted run waits no longer for stages in this process, which cannot be ended by force.
+const LEAVE: Duration = Duration::from_millis(800);
 /// How many ready stages are considered when the first ones do not fit on the machine.
 const LOOKAHEAD: usize = 64;
 
@@ -42,9 +43,26 @@ pub fn run(
     options: &Options,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Vec<State>, EngineError> {
+    run_then(plan, kinds, store, options, sink, |result, _| result)
+}
+
+/// As [`run`], with the result going to `end`, which is also told whether stages still compute in this process that the
+/// run does not wait for: when it was interrupted, or is broken. Nothing is expected of them, so `end` may end the
+/// process; if it returns, they are waited for.
+pub fn run_then<T>(
+    plan: &Plan,
+    kinds: &Registry,
+    store: &Store,
+    options: &Options,
+    sink: &mut dyn FnMut(&Event),
+    end: impl FnOnce(Result<Vec<State>, EngineError>, bool) -> T,
+) -> T {
     let started = Instant::now();
-    let _share = store.share()?;
-    let resolver = Resolver::new(plan, kinds, store, options)?;
+    let ready = || Ok::<_, EngineError>((store.share()?, Resolver::new(plan, kinds, store, options)?));
+    let (_share, resolver) = match ready() {
+        Ok(ready) => ready,
+        Err(error) => return end(Err(error), false),
+    };
     sink(&Event::RunStarted {
         run: options.run.clone(),
         pipeline: plan.pipeline.name.clone(),
@@ -56,25 +74,35 @@ pub fn run(
     let (workers, staging) = (WorkerPool::new(options.worker.clone()), store.staging());
     let (sender, receiver) = mpsc::channel();
     let mut run = Run::new(&resolver, &workers, &staging, sink, sender, states);
-    let result = std::thread::scope(|scope| run.complete(&Crew::new(scope), &receiver));
-    let Run { states, mut summary, .. } = run;
-    // Also after an error: what was finished shall be found again.
-    let keys = states
-        .iter()
-        .enumerate()
-        .filter_map(|(index, state)| state.entry().map(|entry| (plan.instance(index).id.as_str(), entry.key)));
-    let complete = plan.pipeline.changes.is_empty() && states.iter().all(|state| state.entry().is_some());
-    match store.remember(options.pipeline(plan), keys, complete) {
-        // A cache that can only be read serves a run that has nothing to do.
-        Err(error) if error.is_read_only() && summary.executed == 0 => {}
-        remembered => remembered?,
-    }
-    store.sync()?;
-    result?;
-    summary.run.clone_from(&options.run);
-    summary.seconds = started.elapsed().as_secs_f64();
-    sink(&Event::RunFinished(summary));
-    Ok(states)
+    std::thread::scope(|scope| {
+        let crew = Crew::new(scope);
+        let result = caught(|| run.complete(&crew, &receiver)).unwrap_or_else(|text| {
+            workers.kill();
+            Err(EngineError::Panicked(text))
+        });
+        workers.dismiss();
+        let Run { states, mut summary, running, sink, .. } = run;
+        let conclude = || -> Result<Vec<State>, EngineError> {
+            // Also after an error: what was finished shall be found again.
+            let keys = states
+                .iter()
+                .enumerate()
+                .filter_map(|(index, state)| state.entry().map(|entry| (plan.instance(index).id.as_str(), entry.key)));
+            let complete = plan.pipeline.changes.is_empty() && states.iter().all(|state| state.entry().is_some());
+            match store.remember(options.pipeline(plan), keys, complete) {
+                // A cache that can only be read serves a run that has nothing to do.
+                Err(error) if error.is_read_only() && summary.executed == 0 => {}
+                remembered => remembered?,
+            }
+            store.sync()?;
+            result?;
+            summary.run.clone_from(&options.run);
+            summary.seconds = started.elapsed().as_secs_f64();
+            sink(&Event::RunFinished(summary));
+            Ok(states)
+        };
+        end(conclude(), !running.is_empty())
+    })
 }
 
 /// How many executed stages may wait for the disk at a time, beside those that run.
@@ -85,7 +113,7 @@ enum Message {
     Notice(usize, Notice),
     Ended(usize, Result<Entry, End>),
     /// What ended well is now durable.
-    Committed(Result<(), StoreError>),
+    Committed(Result<(), EngineError>),
 }
 
 struct Run<'env, 'sink> {
@@ -126,7 +154,15 @@ impl<'env, 'sink> Run<'env, 'sink> {
     ) -> Self {
         let plan = resolver.plan;
         let mut shuffle = resolver.options.shuffle.map(|seed| crate::rng::stream(seed, "execution order", 0));
-        let machine = Machine::detect();
+        // Only who has to compute something on a GPU needs to ask the worker for them.
+        let needs_gpu = |index: usize| {
+            let params = &plan.instance(index).params;
+            let open = matches!(states[index], State::Miss { .. } | State::Waits { .. });
+            let kind = resolver.kind(index).ok().filter(|kind| open && matches!(kind.runner, Runner::Worker));
+            kind.is_some_and(|kind| (kind.resources)(params).gpus > 0)
+        };
+        let gpus = if (0..plan.len()).any(needs_gpu) { resolver.environment.gpus() } else { 0 };
+        let machine = Machine::detect(gpus);
         Self {
             resolver,
             workers,
@@ -154,14 +190,19 @@ impl<'env, 'sink> Run<'env, 'sink> {
         let mut interrupted: Option<Instant> = None;
         let mut broken = None;
         loop {
-            if self.resolver.options.interrupt.load(Ordering::Relaxed) {
+            if self.resolver.options.interrupt.is_raised() {
                 let since = *interrupted.get_or_insert_with(|| {
                     self.stopped = true;
                     self.workers.terminate();
+                    self.resolver.options.interrupt.heed();
+                    (self.sink)(&Event::Interrupted { running: self.running.len() });
                     Instant::now()
                 });
                 if since.elapsed() > GRACE {
                     self.workers.kill();
+                }
+                if since.elapsed() > LEAVE && self.committing == 0 {
+                    break;
                 }
             }
             self.tell_damaged();
@@ -182,7 +223,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     self.committing -= 1;
                     if let Err(error) = result {
                         self.stopped = true;
-                        broken.get_or_insert(error.into());
+                        broken.get_or_insert(error);
                     }
                 }
                 // This loop holds a sender itself, so that only time can run out.
@@ -322,21 +363,20 @@ impl<'env, 'sink> Run<'env, 'sink> {
         })
     }
 
-    fn start(&mut self, crew: &Crew<'_, 'env>, index: usize, mut task: Task<'env>) {
+    fn start(&mut self, crew: &Crew<'_, 'env>, index: usize, task: Task<'env>) {
         let event =
             Event::StageStarted { id: task.job.id.clone(), kind: task.job.kind.clone(), threads: task.job.threads };
         (self.sink)(&event);
         let sender = self.sender.clone();
-        crew.start(move || {
+        let work = move || {
             // The loop listens for as long as a stage runs.
             let notify = |notice| drop(sender.send(Message::Notice(index, notice)));
-            let result = task.execute(&notify);
-            let succeeded = result.is_ok();
-            drop(sender.send(Message::Ended(index, result)));
-            if succeeded {
-                drop(sender.send(Message::Committed(task.commit())));
-            }
-        });
+            tell_ends(index, &sender, task, |task| task.execute(&notify), Task::commit);
+        };
+        if let Err(error) = crew.start(work) {
+            let error = StageError::new(format!("cannot start a thread for the stage: {error}"));
+            self.ended(index, Err(End::Failed(failure(error))));
+        }
     }
 
     fn tell(&mut self, index: usize, notice: Notice) {
@@ -344,6 +384,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
         (self.sink)(&match notice {
             Notice::Progress(progress) => Event::StageProgress { id, progress },
             Notice::Log(line) => Event::StageLog { id, line },
+            Notice::Device(_) => return,
         });
     }
 
@@ -436,5 +477,59 @@ impl<'env, 'sink> Run<'env, 'sink> {
             seconds,
             error,
         }));
+    }
+}
+
+/// Both halves of an execution. The loop waits for their ends, so it is told of a panic as well.
+fn tell_ends<T>(
+    index: usize,
+    sender: &Sender<Message>,
+    mut task: T,
+    execute: impl FnOnce(&mut T) -> Result<Entry, End>,
+    commit: impl FnOnce(T) -> Result<(), StoreError>,
+) {
+    let result = caught(|| execute(&mut task)).unwrap_or_else(|text| {
+        let error = panicked(format!("the engine panicked while it ran the stage: {text}"));
+        Err(End::Failed(failure(error)))
+    });
+    let succeeded = result.is_ok();
+    // Who does not listen any more does not wait either.
+    drop(sender.send(Message::Ended(index, result)));
+    if succeeded {
+        let committed = caught(|| commit(task)).map_err(EngineError::Panicked);
+        drop(sender.send(Message::Committed(committed.and_then(|result| result.map_err(EngineError::from)))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            key: Digest::of(b"key"),
+            kind: "sum".to_owned(),
+            kind_version: 1,
+            outputs: Vec::new(),
+            seconds: 0.0,
+            cpu_seconds: None,
+            peak_memory_bytes: None,
+            threads: 1,
+        }
+    }
+
+    #[test]
+    fn panics_of_execution_and_commit_are_told_to_the_loop() {
+        let (sender, receiver) = mpsc::channel();
+        tell_ends(7, &sender, (), |()| panic!("out of order"), |()| Ok(()));
+        let Ok(Message::Ended(7, Err(End::Failed(failure)))) = receiver.recv() else { panic!("no end") };
+        assert!(failure.error.message.ends_with("out of order"), "{}", failure.error);
+        assert!(failure.error.help.is_some_and(|help| help.contains("bug")));
+        assert!(receiver.try_recv().is_err(), "nothing is committed");
+
+        tell_ends(7, &sender, (), |()| Ok(entry()), |()| panic!("out of order"));
+        assert!(matches!(receiver.recv(), Ok(Message::Ended(7, Ok(_)))));
+        let Ok(Message::Committed(Err(EngineError::Panicked(text)))) = receiver.recv() else { panic!("no end") };
+        assert_eq!(text, "out of order");
     }
 }

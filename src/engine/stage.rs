@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::limits;
 use crate::spec::{KindSpec, Output, ParamError, Port};
 use crate::store::raw::is_path;
 
@@ -226,6 +227,8 @@ pub enum Notice {
     Progress(Progress),
     /// A line for the stage's log.
     Log(String),
+    /// The device that it computes on, as the key of a stage with [`Facet::Device`] must have it.
+    Device(String),
 }
 
 /// How far a stage is.
@@ -268,6 +271,11 @@ impl Context<'_> {
         (self.notify)(Notice::Log(line.into()));
     }
 
+    /// Tells the engine which device is used.
+    pub fn computes_on(&self, device: impl Into<String>) {
+        (self.notify)(Notice::Device(device.into()));
+    }
+
     pub fn progress(&self, progress: Progress) {
         (self.notify)(Notice::Progress(progress));
     }
@@ -291,8 +299,11 @@ pub struct StageError {
 }
 
 impl StageError {
+    /// Comes with advice where a limit of the system is the reason.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None }
+        let message = message.into();
+        let help = limits::advice(&message).map(str::to_owned);
+        Self { message, help }
     }
 
     pub fn with_help(mut self, help: impl Into<String>) -> Self {

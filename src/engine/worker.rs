@@ -23,16 +23,24 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Message {
+    /// The job has been read. A worker that ends before this has not begun it.
+    Started,
     Notice(Notice),
-    Done { error: Option<StageError>, usage: Usage },
+    Done {
+        error: Option<StageError>,
+        usage: Usage,
+    },
 }
 
 /// What an execution cost.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Usage {
-    pub cpu_seconds: f64,
-    /// Known for worker processes only.
+    /// Known for worker processes only, as are the others: stages in this process share its threads.
+    pub cpu_seconds: Option<f64>,
     pub peak_memory_bytes: Option<u64>,
+    /// On which it computed, if it said so.
+    #[serde(default)]
+    pub device: Option<String>,
 }
 
 /// Workers of one run.
@@ -48,6 +56,16 @@ struct Worker {
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     stderr: Receiver<String>,
+    /// It was to do something else before.
+    warm: bool,
+}
+
+/// The end of a worker before that of its job.
+struct Gone {
+    /// It had begun with the job.
+    started: bool,
+    /// What was wrong with the pipes, if they did not just end.
+    error: Option<io::Error>,
 }
 
 impl WorkerPool {
@@ -55,27 +73,45 @@ impl WorkerPool {
         Self { program, idle: Mutex::default(), live: Mutex::default() }
     }
 
-    /// Runs a job in a warm worker, or in a new one. The worker is kept if it did not fail.
+    /// Runs a job in a warm worker, or in a new one. The worker is kept if it did not fail; one that ended while it
+    /// had nothing to do is replaced.
     pub fn run(&self, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> Result<Usage, StageError> {
-        let warm = lock(&self.idle).pop();
-        let mut worker = match warm {
-            Some(worker) => worker,
-            None => self.start().map_err(|error| missing(&self.program, &error))?,
-        };
-        match worker.run(job, notify) {
-            Ok(Some((None, usage))) => {
-                lock(&self.idle).push(worker);
-                Ok(usage)
-            }
-            Ok(Some((Some(error), _))) => {
-                self.end(worker, notify);
-                Err(error)
-            }
-            Ok(None) | Err(_) => {
-                let status = self.end(worker, notify);
-                Err(died(status))
+        let job = encode(job)?;
+        loop {
+            let warm = lock(&self.idle).pop();
+            let mut worker = match warm {
+                Some(worker) => worker,
+                None => self.start().map_err(|error| missing(&self.program, &error))?,
+            };
+            match worker.run(&job, notify) {
+                Ok((None, usage)) => {
+                    worker.warm = true;
+                    lock(&self.idle).push(worker);
+                    return Ok(usage);
+                }
+                Ok((Some(error), _)) => {
+                    self.end(worker, notify);
+                    return Err(error);
+                }
+                Err(gone) => {
+                    let replace = worker.warm && !gone.started;
+                    let (status, last) = self.end(worker, notify);
+                    if !replace {
+                        return Err(died(status, gone.error, &last));
+                    }
+                    let how = status.map_or_else(|| "stopped answering".to_owned(), process::describe);
+                    notify(Notice::Log(format!(
+                        "a worker that had nothing to do has ended ({how}); another is started"
+                    )));
+                }
             }
         }
+    }
+
+    /// Ends the workers that have nothing to do.
+    pub fn dismiss(&self) {
+        // A worker ends when nobody can give it work any more.
+        lock(&self.idle).clear();
     }
 
     /// Asks every worker to end.
@@ -116,35 +152,47 @@ impl WorkerPool {
         else {
             return Err(io::Error::other("its pipes are not there"));
         };
+        let child = Arc::new(Mutex::new(child));
+        lock(&self.live).push(Arc::clone(&child));
         let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
+        let listen = move || {
             for_each_line(BufReader::new(stderr), |line| {
                 // Nobody listens any more once the worker has been given up.
                 let _ = sender.send(line);
             })
-        });
-        let child = Arc::new(Mutex::new(child));
-        lock(&self.live).push(Arc::clone(&child));
-        Ok(Worker { child, stdin, stdout: BufReader::new(stdout), stderr: lines })
+        };
+        if let Err(error) = thread::Builder::new().spawn(listen) {
+            drop((stdin, stdout));
+            self.bury(&child);
+            return Err(error);
+        }
+        Ok(Worker { child, stdin, stdout: BufReader::new(stdout), stderr: lines, warm: false })
     }
 
-    /// Ends a worker and passes on what it said last. Answers how it ended, if by itself.
-    fn end(&self, worker: Worker, notify: &(dyn Fn(Notice) + Sync)) -> Option<ExitStatus> {
-        let Worker { child, stdin, stdout, stderr } = worker;
-        // A worker ends when nobody can give it work any more.
+    /// Waits for a worker that cannot be given work any more.
+    fn bury(&self, child: &Arc<Mutex<Child>>) -> Option<ExitStatus> {
+        let status = wait(child);
+        lock(&self.live).retain(|live| !Arc::ptr_eq(live, child));
+        status
+    }
+
+    /// Ends a worker and passes on what it said last. Answers how it ended, if by itself, and these lines.
+    fn end(&self, worker: Worker, notify: &(dyn Fn(Notice) + Sync)) -> (Option<ExitStatus>, Vec<String>) {
+        let Worker { child, stdin, stdout, stderr, .. } = worker;
         drop((stdin, stdout));
-        let status = wait(&child);
-        lock(&self.live).retain(|live| !Arc::ptr_eq(live, &child));
+        let status = self.bury(&child);
+        let mut last = Vec::new();
         while let Ok(line) = stderr.recv_timeout(GRACE) {
+            last.push(line.clone());
             notify(Notice::Log(line));
         }
-        status
+        (status, last)
     }
 }
 
 impl Drop for WorkerPool {
     fn drop(&mut self) {
-        lock(&self.idle).clear();
+        self.dismiss();
         for child in lock(&self.live).drain(..) {
             wait(&child);
         }
@@ -152,26 +200,39 @@ impl Drop for WorkerPool {
 }
 
 impl Worker {
-    /// The end of the job, or `None` when the worker ended before. Lines that are no messages are log lines, since
-    /// libraries print where they like.
-    fn run(&mut self, job: &Job, notify: &(dyn Fn(Notice) + Sync)) -> io::Result<Option<(Option<StageError>, Usage)>> {
-        let mut line = serde_json::to_string(job)?;
-        line.push('\n');
-        self.stdin.write_all(line.as_bytes())?;
+    /// The end of the job. Lines that are no messages are log lines, since libraries print where they like.
+    fn run(&mut self, job: &[u8], notify: &(dyn Fn(Notice) + Sync)) -> Result<(Option<StageError>, Usage), Gone> {
+        let mut started = false;
+        if let Err(error) = self.stdin.write_all(job) {
+            return Err(Gone { started, error: Some(error) });
+        }
         let mut buffer = Vec::new();
         loop {
             buffer.clear();
-            if self.stdout.read_until(b'\n', &mut buffer)? == 0 {
-                return Ok(None);
+            match self.stdout.read_until(b'\n', &mut buffer) {
+                Ok(0) => return Err(Gone { started, error: None }),
+                Ok(_) => {}
+                Err(error) => return Err(Gone { started, error: Some(error) }),
             }
             self.stderr.try_iter().for_each(|line| notify(Notice::Log(line)));
             match serde_json::from_slice(&buffer) {
+                Ok(Message::Started) => started = true,
                 Ok(Message::Notice(notice)) => notify(notice),
-                Ok(Message::Done { error, usage }) => return Ok(Some((error, usage))),
+                Ok(Message::Done { error, usage }) => return Ok((error, usage)),
                 Err(_) => notify(Notice::Log(String::from_utf8_lossy(&buffer).trim_end().to_owned())),
             }
         }
     }
+}
+
+/// A job as a line.
+fn encode(job: &Job) -> Result<Vec<u8>, StageError> {
+    let mut line = serde_json::to_vec(job).map_err(|error| {
+        StageError::new(format!("the stage cannot be handed to a worker: {error}"))
+            .with_help("paths of the cache and of raw files have to be UTF-8 for stages that run in a worker")
+    })?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -205,18 +266,31 @@ fn wait(child: &Mutex<Child>) -> Option<ExitStatus> {
     }
 }
 
-fn died(status: Option<ExitStatus>) -> StageError {
+const MEMORY: &str = "use fewer --jobs, or a smaller batch or dimension";
+
+/// How the standard library begins the last words of a process that gets no memory.
+const NO_MEMORY: &str = "memory allocation of ";
+
+/// Why a worker ended before its job: `last` are the last lines that it wrote.
+fn died(status: Option<ExitStatus>, error: Option<io::Error>, last: &[String]) -> StageError {
     use std::os::unix::process::ExitStatusExt;
 
+    // A broken pipe is how its end shows here.
+    if let Some(error) = error.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+        return StageError::new(format!("cannot talk to the worker process: {error}"));
+    }
     let Some(status) = status else {
         return StageError::new("the worker process stopped answering and was killed");
     };
+    if let Some(line) = last.iter().find(|line| line.starts_with(NO_MEMORY)) {
+        return StageError::new(format!("the worker process ran out of memory: {line}")).with_help(MEMORY);
+    }
     let error =
         StageError::new(format!("the worker process ended before the stage did: {}", process::describe(status)));
     match status.signal() {
-        Some(libc::SIGKILL) => error.with_help(
-            "the system does this when memory runs out (`dmesg` tells): use fewer --jobs, or a smaller batch or dimension",
-        ),
+        Some(libc::SIGKILL) => {
+            error.with_help(format!("the system does this when memory runs out (`dmesg` tells): {MEMORY}"))
+        }
         _ => error,
     }
 }

@@ -9,6 +9,8 @@ use super::train;
 use crate::engine::stage::Stage;
 use crate::engine::stage::{RunFn, Runner};
 use crate::engine::{WorkerFacets, serve};
+#[cfg(feature = "torch")]
+use crate::train::{Device, device};
 
 /// The main function of the worker binary.
 pub fn worker_main() -> ExitCode {
@@ -38,11 +40,17 @@ fn heavy() -> Vec<(&'static str, RunFn)> {
 
 #[cfg(feature = "torch")]
 fn facets() -> WorkerFacets {
-    let device = if tch::Cuda::is_available() { "cuda" } else { "cpu" };
-    WorkerFacets { libtorch: env!("CNSDIFF_LIBTORCH_VERSION").to_owned(), device: device.to_owned() }
+    let gpus = device::count();
+    // What `device: auto` takes when it may use all of them.
+    let chosen = device::choose(Device::Auto, &Vec::from_iter(0..gpus)).unwrap_or(tch::Device::Cpu);
+    WorkerFacets {
+        libtorch: env!("CNSDIFF_LIBTORCH_VERSION").to_owned(),
+        device: device::name(chosen).to_owned(),
+        gpus,
+    }
 }
 
 #[cfg(not(feature = "torch"))]
 fn facets() -> WorkerFacets {
-    WorkerFacets { libtorch: "none".to_owned(), device: "cpu".to_owned() }
+    WorkerFacets { libtorch: "none".to_owned(), device: "cpu".to_owned(), gpus: 0 }
 }

@@ -20,8 +20,9 @@ pub struct Entry {
     pub outputs: Vec<OutputEntry>,
     /// Wall time of the execution.
     pub seconds: f64,
-    pub cpu_seconds: f64,
-    /// Largest resident set of the worker process; absent for stages that ran in the user's process.
+    /// Of the worker process; absent for stages that ran in the user's process, whose threads work for several.
+    pub cpu_seconds: Option<f64>,
+    /// Largest resident set of the worker process; absent as well.
     pub peak_memory_bytes: Option<u64>,
     /// Threads it was given.
     pub threads: usize,

@@ -32,7 +32,7 @@ impl Lab {
             kind_version: 1,
             outputs: vec![output.clone()],
             seconds: 0.25,
-            cpu_seconds: 0.125,
+            cpu_seconds: Some(0.125),
             peak_memory_bytes: None,
             threads: 2,
         };

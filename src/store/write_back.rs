@@ -28,9 +28,10 @@ impl WriteBack {
             return Ok(());
         }
         self.wait()?;
-        let file = file.try_clone()?;
-        self.running = Some(thread::spawn(move || file.sync_data()));
         self.sent = length;
+        let file = file.try_clone()?;
+        // Without a thread to be had, the disk gets what is left at the end.
+        self.running = thread::Builder::new().spawn(move || file.sync_data()).ok();
         Ok(())
     }
 

@@ -9,6 +9,19 @@ pub struct NoGpu {
     reason: &'static str,
 }
 
+/// How many GPUs libtorch can use.
+pub fn count() -> usize {
+    if tch::Cuda::is_available() { usize::try_from(tch::Cuda::device_count()).unwrap_or(0) } else { 0 }
+}
+
+/// How the keys of trainings, and what these say of themselves, spell a device.
+pub fn name(device: tch::Device) -> &'static str {
+    match device {
+        tch::Device::Cpu => "cpu",
+        _ => "cuda",
+    }
+}
+
 /// The device of libtorch for `device`. `gpus` are the numbers of those that this training may use.
 ///
 /// # Errors

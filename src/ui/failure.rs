@@ -31,6 +31,12 @@ pub fn damaged(style: Style, id: &str, artifact: &str, reason: &str) -> String {
     format!("{word} artifact `{artifact}` of {} in the cache: {reason}; it is made anew", style.paint(Tone::Strong, id))
 }
 
+/// What a first Ctrl-C does.
+pub fn interrupted(style: Style, running: usize) -> String {
+    let word = style.paint(Tone::Warn, "interrupted");
+    format!("{word}: ending {} (again: at once)", count(running, "running stage"))
+}
+
 /// `done: 3 executed, 17 cached, in 12 s`.
 pub fn summary(style: Style, summary: &Summary) -> String {
     let (tone, word) = match summary {

@@ -119,7 +119,7 @@ impl Ui {
 
 /// One message to standard error, with the colours of `style` and no other control characters. Its reader may be gone:
 /// then there is nobody to tell.
-fn say(style: Style, text: &str) {
+pub fn say(style: Style, text: &str) {
     let mut err = io::stderr().lock();
     let _ = writeln!(err, "{}", text::visible(text.trim_end_matches('\n'), style.color));
 }

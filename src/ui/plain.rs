@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::failure::{damaged, failure, summary};
+use super::failure::{damaged, failure, interrupted, summary};
 use super::progress::Pace;
 use super::text::{count, duration};
 use super::{Reporter, Style, Tone, say};
@@ -40,7 +40,7 @@ impl Reporter for Plain {
                     _ => {}
                 }
             }
-            Event::ArtifactDamaged { id, artifact, reason, .. } => say(&damaged(self.style, id, artifact, reason)),
+            Event::ArtifactDamaged { id, artifact, reason, .. } => say(self.style, &damaged(self.style, id, artifact, reason)),
             _ if self.quiet => {}
             Event::RunStarted { run, pipeline, stages, jobs } => {
                 say(self.style, &format!("run {run}: {pipeline}, {}, {}", count(*stages, "stage"), count(*jobs, "job")));
@@ -58,6 +58,7 @@ impl Reporter for Plain {
                 }
             }
             Event::StageLog { .. } => {}
+            Event::Interrupted { running } => say(self.style, &interrupted(self.style, *running)),
             Event::RunFinished(run) => say(self.style, &summary(self.style, run)),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::failure::{damaged, failure, summary};
+use super::failure::{damaged, failure, interrupted, summary};
 use super::text::{bytes, duration, in_lines, number, one_line, shorten};
 use super::{Reporter, Style, Tone};
 use crate::engine::event::{Event, Outcome};
@@ -192,6 +192,7 @@ impl Reporter for Bars {
                 }
                 self.show_overall();
             }
+            Event::Interrupted { running } => self.print(&interrupted(self.style, *running)),
             Event::RunFinished(run) => {
                 self.overall.finish_and_clear();
                 self.print(&in_lines(&summary(self.style, run), width()));

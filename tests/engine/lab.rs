@@ -12,7 +12,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use cnsdiff_pipe::digest::Digest;
-use cnsdiff_pipe::engine::stage::{Context, Kind, Runner, Stage, StageError};
+use cnsdiff_pipe::engine::stage::{Context, Kind, Resources, Runner, Stage, StageError};
 use cnsdiff_pipe::engine::{self, Event, Options, Outcome, Registry, State};
 use cnsdiff_pipe::plan::Plan;
 use cnsdiff_pipe::spec::{Arity, Form, Instance, Location, Need, Output, Pipeline, Port, Source, StageDef};
@@ -80,8 +80,31 @@ fn run_sum(params: &Value, context: &Context) -> Result<(), StageError> {
     Ok(())
 }
 
+/// `odd`: panics when it is asked what it needs.
+struct Odd;
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct NoParams {}
+
+impl Stage for Odd {
+    type Params = NoParams;
+    const KIND: &'static str = "odd";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Panics.";
+    const PORTS: &'static [Port] = &[];
+    const OUTPUTS: &'static [Output] = &[];
+
+    fn resources(_params: &NoParams) -> Resources {
+        panic!("no such resources")
+    }
+}
+
 pub fn registry() -> Registry {
-    cnsdiff_pipe::stages::registry().with([Kind::of::<Sum>(Runner::InProcess(run_sum)), crate::raw::kind()])
+    cnsdiff_pipe::stages::registry().with([
+        Kind::of::<Sum>(Runner::InProcess(run_sum)),
+        Kind::of::<Odd>(Runner::InProcess(|_, _| Ok(()))),
+        crate::raw::kind(),
+    ])
 }
 
 pub struct Lab {

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::{RecordBatch, StringArray};
@@ -162,6 +161,6 @@ fn what_is_no_regular_file_fails_at_once() {
 fn an_interrupt_while_files_are_digested_cancels_their_stages() {
     let lab = lab("a.txt", json!({}));
     fs::write(lab.dir.path().join("a.txt"), "GOOD").unwrap();
-    lab.options.interrupt.store(true, Ordering::Relaxed);
+    lab.options.interrupt.raise();
     assert_eq!(lab.run().outcome("raw"), Outcome::Cancelled);
 }

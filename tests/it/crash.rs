@@ -25,7 +25,7 @@ fn start(lab: &Lab) -> Child {
 }
 
 /// Reads events until the model has come `epochs` far.
-fn await_epoch(child: &mut Child, epochs: u64) {
+pub fn await_epoch(child: &mut Child, epochs: u64) {
     let lines = BufReader::new(child.stdout.as_mut().expect("piped")).lines();
     for line in lines {
         let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -38,7 +38,7 @@ fn await_epoch(child: &mut Child, epochs: u64) {
 }
 
 /// Processes started by `parent`, from /proc.
-fn children(parent: u32) -> Vec<u32> {
+pub fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_child = |id: &u32| {
@@ -48,11 +48,11 @@ fn children(parent: u32) -> Vec<u32> {
     ids.filter(is_child).collect()
 }
 
-fn signal(name: &str, id: u32) {
+pub fn signal(name: &str, id: u32) {
     assert!(Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
 }
 
-fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     let clock = Instant::now();
     while !condition() {
         assert!(clock.elapsed() < Duration::from_secs(30), "{what}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -54,17 +55,43 @@ impl Lab {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cnsdiff-pipe"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        // Tests may run in the background of a shell, which has them ignore Ctrl-C.
+        // SAFETY: `signal` may be called between `fork` and `exec`, and installs no handler.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
+                Ok(())
+            });
+        }
         for name in ["NO_COLOR", "CLICOLOR_FORCE", "CNSDIFF_MIRROR", "RAYON_NUM_THREADS", "CI"] {
             command.env_remove(name);
         }
         command
     }
 
+    /// The program, started by a shell after something that changes its limits or signals.
+    pub fn command_after(&self, setup: &str, args: &[&str]) -> Command {
+        let program = self.command(args);
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", &format!("{setup}; exec \"$@\""), "bash"])
+            .arg(program.get_program())
+            .args(program.get_args());
+        shell.current_dir(self.dir.path()).stdin(Stdio::null());
+        shell
+    }
+
     /// Runs the program to its end.
     pub fn call(&self, args: &[&str]) -> Outcome {
-        let output = self.command(args).output().expect("the program starts");
+        Self::end(&mut self.command(args))
+    }
+
+    /// Runs a command to its end.
+    pub fn end(command: &mut Command) -> Outcome {
+        let output = command.output().expect("the program starts");
         Outcome {
-            args: args.join(" "),
+            args: command.get_args().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" "),
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -12,4 +12,5 @@ mod lock;
 mod output;
 mod repository;
 mod shared;
+mod signals;
 mod training;

@@ -49,6 +49,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let resume = follow.last();
     let device =
         device::choose(config.device, &context.job.gpus).map_err(|error| StageError::new(error.to_string()))?;
+    context.computes_on(device::name(device));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(context.job.threads)
         .build()
