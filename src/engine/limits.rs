@@ -38,6 +38,7 @@ pub fn start_threads() -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::panic::AssertUnwindSafe;
 
     use super::*;
 
@@ -46,7 +47,7 @@ mod tests {
         for (number, expected) in ADVICE {
             let error = io::Error::from_raw_os_error(number);
             assert_eq!(advice(&format!("cannot open `x`: {error}")), Some(expected));
-            let panicked = std::panic::catch_unwind(|| Err::<(), _>(error).expect("failed to spawn thread"));
+            let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| Err::<(), _>(error).expect("failed to spawn thread")));
             let text = *panicked.unwrap_err().downcast::<String>().unwrap();
             assert_eq!(advice(&text), Some(expected), "{text}");
         }

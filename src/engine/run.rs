@@ -343,7 +343,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 kind_version: kind.version,
                 outputs: Vec::new(),
                 seconds: 0.0,
-                cpu_seconds: 0.0,
+                cpu_seconds: None,
                 peak_memory_bytes: None,
                 threads: share.cores,
             },

@@ -392,6 +392,11 @@ impl RawFiles {
     }
 }
 
+/// Digests a whole file, whatever is remembered of it.
+pub(super) fn digest(path: &Path, algorithm: Algorithm) -> io::Result<Checksum> {
+    read::digest(path, algorithm, &AtomicBool::new(false))
+}
+
 /// Whether a source names a file of this machine, and not one at a URL.
 pub fn is_path(source: &str) -> bool {
     source.split_once("://").is_none_or(|(scheme, _)| scheme == "file")

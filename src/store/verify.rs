@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::derived::derived;
 use super::files::is_temporary;
 use super::object::{check, damage};
-use super::raw::Checksum;
+use super::raw::{self, Checksum};
 use super::{Entry, Origin, Store, StoreError, failure, remove};
 use crate::digest::Digest;
 
@@ -200,7 +200,7 @@ fn check_download(path: &Path) -> io::Result<Option<Result<u64, String>>> {
     if path.is_dir() {
         return Ok(Some(Err("it is no regular file".to_owned())));
     }
-    let checked = named.algorithm.digest(path).and_then(|found| Ok((found, fs::metadata(path)?.len())));
+    let checked = raw::digest(path, named.algorithm).and_then(|found| Ok((found, fs::metadata(path)?.len())));
     match checked {
         Ok((found, bytes)) if found == named => Ok(Some(Ok(bytes))),
         Ok(_) => Ok(Some(Err("its content does not fit its name".to_owned()))),
