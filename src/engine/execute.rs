@@ -17,7 +17,7 @@ use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runne
 use super::worker::{Usage, WorkerPool};
 use crate::digest::Digest;
 use crate::store::raw::{News, Pinned, RawFiles};
-use crate::store::{Entry, KeyLock, Origin, OutputEntry, Staging, Store, StoreError};
+use crate::store::{Entry, KeyLock, Origin, Staging, Store, StoreError};
 
 /// How many lines of its log a failure shows.
 const TAIL_LINES: usize = 20;
@@ -30,8 +30,8 @@ pub(super) struct Task<'a> {
     pub _lock: KeyLock,
     /// Complete but for the raw files and the folder of the outputs.
     pub job: Job,
-    /// The objects of the job's inputs, and whose they are: not to be read before they are known to be sound.
-    pub inputs: Vec<(usize, OutputEntry)>,
+    /// Instance, name and digest of each artifact that the job reads: not before its object is known to be sound.
+    pub inputs: Vec<(usize, String, Digest)>,
     /// Complete but for outputs and costs.
     pub entry: Entry,
     pub origin: Origin,
@@ -113,11 +113,10 @@ impl Task<'_> {
     }
 
     fn unsound_inputs(&self) -> Result<Vec<Unsound>, StoreError> {
-        let check = |(source, output): &(usize, OutputEntry)| match self.store.sound_object(&output.digest) {
+        let check = |(source, name, digest): &(usize, String, Digest)| match self.store.sound_object(digest) {
             Ok(_) => Ok(None),
             Err(StoreError::Damaged { reason, .. }) => {
-                let OutputEntry { name, digest, .. } = output.clone();
-                Ok(Some(Unsound { source: *source, artifact: name, digest, reason }))
+                Ok(Some(Unsound { source: *source, artifact: name.clone(), digest: *digest, reason }))
             }
             Err(error) => Err(error),
         };

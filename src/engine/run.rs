@@ -21,7 +21,8 @@ use super::worker::WorkerPool;
 use super::{EngineError, Options, Registry, State};
 use crate::digest::Digest;
 use crate::plan::Plan;
-use crate::store::{Entry, KeyLock, Origin, Staging, Store, StoreError};
+use crate::spec::Source;
+use crate::store::{Entry, KeyLock, Origin, OutputEntry, Staging, Store, StoreError};
 
 /// How often the loop looks whether it was interrupted.
 const TICK: Duration = Duration::from_millis(50);
@@ -304,18 +305,13 @@ impl<'env, 'sink> Run<'env, 'sink> {
             let message = format!("what it reads changed while the run was going on: run again ({})", files.join(", "));
             return Err(StageError::new(message));
         }
-        let outputs = |source: &crate::spec::Source| {
-            let entry = self.states[source.instance].entry().map(Arc::clone);
-            let outputs = entry.map(|entry| entry.outputs.clone()).unwrap_or_default();
-            outputs.into_iter().filter(|output| source.artifacts.contains(&output.name)).collect::<Vec<_>>()
-        };
         let sources = || instance.needs.iter().flat_map(|need| need.sources.iter().map(|source| (&need.port, source)));
-        let input = |port: &str, source: &crate::spec::Source| Input {
+        let input = |port: &str, source: &Source| Input {
             port: port.to_owned(),
             labels: plan.instance(source.instance).labels.clone(),
-            artifacts: outputs(source)
-                .into_iter()
-                .map(|output| (output.name, store.object_path(&output.digest)))
+            artifacts: self
+                .artifacts(source)
+                .map(|output| (output.name.clone(), store.object_path(&output.digest)))
                 .collect(),
         };
         Ok(Task {
@@ -323,7 +319,9 @@ impl<'env, 'sink> Run<'env, 'sink> {
             kind,
             _lock: lock,
             inputs: sources()
-                .flat_map(|(_, source)| outputs(source).into_iter().map(|output| (source.instance, output)))
+                .flat_map(|(_, source)| {
+                    self.artifacts(source).map(move |output| (source.instance, output.name.clone(), output.digest))
+                })
                 .collect(),
             job: Job {
                 kind: kind.spec.name.to_owned(),
@@ -361,6 +359,12 @@ impl<'env, 'sink> Run<'env, 'sink> {
             workers: self.workers,
             interrupt: &options.interrupt,
         })
+    }
+
+    /// The artifacts that come from a source.
+    fn artifacts<'a>(&'a self, source: &'a Source) -> impl Iterator<Item = &'a OutputEntry> {
+        let outputs = self.states[source.instance].entry().into_iter().flat_map(|entry| &entry.outputs);
+        outputs.filter(|output| source.artifacts.contains(&output.name))
     }
 
     fn start(&mut self, crew: &Crew<'_, 'env>, index: usize, task: Task<'env>) {

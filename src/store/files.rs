@@ -21,11 +21,7 @@ impl Store {
     }
 
     /// Writes a file so that nobody sees a part of it. After a power cut it may be there without its content.
-    pub(crate) fn write(
-        &self,
-        path: &Path,
-        write: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn write(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StoreError> {
         let area = self.dir().join("tmp");
         let make = || new_file(&area);
         let (mut file, _) = retry_in_new_dir(&area.join(TEMPORARY), make).map_err(failure("write", &area))?;

@@ -118,12 +118,7 @@ impl Store {
     }
 
     /// Downloads that no entry was made from.
-    fn sweep_downloads(
-        &self,
-        origins: &[Origin],
-        older_than: Duration,
-        broom: &mut Broom,
-    ) -> Result<(), StoreError> {
+    fn sweep_downloads(&self, origins: &[Origin], older_than: Duration, broom: &mut Broom) -> Result<(), StoreError> {
         let fields = origins.iter().flat_map(|origin| &origin.material);
         let files = fields.filter(|(field, _)| field.starts_with("files["));
         let needed: BTreeSet<String> = files

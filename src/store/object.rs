@@ -54,19 +54,13 @@ fn digest(path: &Path) -> io::Result<Digest> {
     }
     let mut file = File::open(path)?;
     let mut hasher = blake3::Hasher::new();
-    let mut piece = vec![0; PIECE.min(metadata.len() as usize + 1)];
+    let mut piece = Vec::with_capacity(PIECE.min(metadata.len() as usize + 1));
     loop {
-        let mut filled = 0;
-        while filled < piece.len() {
-            match file.read(&mut piece[filled..])? {
-                0 => break,
-                count => filled += count,
-            }
+        piece.clear();
+        if file.by_ref().take(PIECE as u64).read_to_end(&mut piece)? < PIECE {
+            return Ok(hasher.update(&piece).finalize().into());
         }
-        if filled < PIECE { hasher.update(&piece[..filled]) } else { hasher.update_rayon(&piece) };
-        if filled < piece.len() {
-            return Ok(hasher.finalize().into());
-        }
+        hasher.update_rayon(&piece);
     }
 }
 

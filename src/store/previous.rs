@@ -33,6 +33,8 @@ pub struct LastKeys {
 /// What one file says.
 struct Known {
     path: PathBuf,
+    /// Time since the pipeline was last run.
+    age: Duration,
     /// Name and file; absent from what earlier versions wrote, where the name's digest is the name of `path`.
     pipeline: Option<(String, PathBuf)>,
     keys: BTreeMap<String, Digest>,
@@ -87,15 +89,13 @@ impl Store {
         for known in &known {
             let Some((name, file)) = &known.pipeline else { continue };
             names.insert(Digest::of(name.as_bytes()));
-            let age = age(&known.path);
-            newest.entry(file.as_path()).and_modify(|least| *least = age.min(*least)).or_insert(age);
+            newest.entry(file.as_path()).and_modify(|least| *least = known.age.min(*least)).or_insert(known.age);
         }
         let mut last = LastKeys::default();
         for known in &known {
-            let age = age(&known.path);
             let (name, replaced) = match &known.pipeline {
                 Some((name, file)) => {
-                    let other = newest.get(file.as_path()).is_some_and(|least| *least < age);
+                    let other = newest.get(file.as_path()).is_some_and(|least| *least < known.age);
                     (Some(Digest::of(name.as_bytes())), other || !file.exists())
                 }
                 None => {
@@ -103,7 +103,7 @@ impl Store {
                     (name, name.is_none_or(|name| names.contains(&name)))
                 }
             };
-            if replaced && age >= unused {
+            if replaced && known.age >= unused {
                 last.outdated.push(known.path.clone());
             } else {
                 last.keys.extend(known.keys.values());
@@ -129,7 +129,12 @@ impl Known {
     fn read(path: PathBuf) -> Option<Self> {
         let text = fs::read_to_string(&path).ok()?;
         let first = text.lines().next().and_then(|line| line.strip_prefix("# "));
-        Some(Self { pipeline: first.and_then(|line| serde_json::from_str(line).ok()), keys: read(&text), path })
+        Some(Self {
+            pipeline: first.and_then(|line| serde_json::from_str(line).ok()),
+            keys: read(&text),
+            age: age(&path),
+            path,
+        })
     }
 }
 

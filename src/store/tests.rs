@@ -135,12 +135,12 @@ fn collection_keeps_last_keys_named_keys_and_young_entries() {
     let keys: Vec<Digest> = (0..4).map(|value| lab.commit(value).0).collect();
     lab.store.remember(named("p", Path::new("/p.yaml")), [("a", keys[0])], true).unwrap();
     let options = GcOptions { keep: BTreeSet::from([keys[1]]), ..GcOptions::default() };
-    fs::write(lab.store.dir().join("tmp/left-over"), "").unwrap();
-
-    let dry = lab.store.gc(&GcOptions { dry_run: true, ..options.clone() }).unwrap();
-    assert!(keys.iter().all(|key| lab.store.entry(key).is_some()));
     let young = GcOptions { older_than: Duration::from_secs(3600), ..options.clone() };
     assert_eq!(lab.store.gc(&young).unwrap().entries, 0);
+
+    fs::write(lab.store.dir().join("tmp/left-over"), "").unwrap();
+    let dry = lab.store.gc(&GcOptions { dry_run: true, ..options.clone() }).unwrap();
+    assert!(keys.iter().all(|key| lab.store.entry(key).is_some()));
 
     let report = lab.store.gc(&options).unwrap();
     assert_eq!(report, dry);

@@ -159,7 +159,11 @@ impl Reporter for Bars {
                 bar.enable_steady_tick(Duration::from_secs(1) / u32::from(REFRESHES));
                 let line = Line { bar, pace: Pace::new() };
                 line.refresh(id);
-                self.running.insert(id.clone(), line);
+                // It starts again when its inputs had to be made anew.
+                if let Some(earlier) = self.running.insert(id.clone(), line) {
+                    earlier.bar.finish_and_clear();
+                    self.bars.remove(&earlier.bar);
+                }
                 self.show_overall();
             }
             Event::StageProgress { id, progress } => {

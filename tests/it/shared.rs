@@ -192,7 +192,8 @@ fn a_cache_that_can_only_be_read_serves_what_needs_no_writing() {
     };
     let (code, text) = call(&["run"]);
     assert!(code == Some(0) && text.contains("5 cached") && text.contains("not recorded"), "{text}");
-    for args in [&["show", "all"][..], &["cache", "verify"], &["cache", "gc", "-n"], &["status"], &["run", "--locked"]] {
+    for args in [&["show", "all"][..], &["cache", "verify"], &["cache", "gc", "-n"], &["status"], &["run", "--locked"]]
+    {
         assert_eq!(call(args).0, Some(0), "{args:?}: {}", call(args).1);
     }
     for args in [&["run", "--force", "all"][..], &["cache", "gc"], &["cache", "verify", "--repair"]] {

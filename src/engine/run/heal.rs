@@ -50,7 +50,8 @@ impl Run<'_, '_> {
             for &dependent in &plan.dependents[index] {
                 self.missing[dependent] += 1;
                 // What runs has read its inputs, or will find the damage itself.
-                let waits = matches!(self.states[dependent], State::Hit { .. } | State::Executed { .. } | State::Miss { .. });
+                let waits =
+                    matches!(self.states[dependent], State::Hit { .. } | State::Executed { .. } | State::Miss { .. });
                 if waits && !self.running.contains_key(&dependent) {
                     open.push(dependent);
                 }
@@ -62,8 +63,9 @@ impl Run<'_, '_> {
         let times = self.damaged.entry(source).or_default();
         *times += 1;
         if *times > PATIENCE {
-            let error = StageError::new("its results in the cache are damaged again and again")
-                .with_help("look whether the disk and the memory of this machine are sound, or use another --cache DIR");
+            let error = StageError::new("its results in the cache are damaged again and again").with_help(
+                "look whether the disk and the memory of this machine are sound, or use another --cache DIR",
+            );
             self.settle(source, State::Failed { key: None, failure: failure(error) });
         } else {
             self.requeue(source);
