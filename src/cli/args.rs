@@ -47,7 +47,7 @@ pub struct Global {
     /// Say nothing but results, warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// When to use colours; `auto` honours NO_COLOR and CLICOLOR_FORCE
+    /// When to use colours; `auto` honours NO_COLOR, CLICOLOR_FORCE, CI and TERM
     #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t)]
     pub color: ColorChoice,
     /// The same as --color never

@@ -169,10 +169,8 @@ impl Files {
                 None => Verdict::new("missing"),
                 Some(found) => {
                     let verdict = self.judge(&found.path, file, readers.iter().filter_map(used));
-                    let verdict = verdict.unwrap_or_else(|error| Verdict {
-                        error: Some(error.to_string()),
-                        ..Verdict::new("damaged")
-                    });
+                    let verdict = verdict
+                        .unwrap_or_else(|error| Verdict { error: Some(error.to_string()), ..Verdict::new("damaged") });
                     Verdict { path: Some(found.path), ..verdict }
                 }
             };
@@ -191,12 +189,7 @@ impl Files {
     }
 
     /// Reads a file anew. One without a digest is compared with what was last read of it.
-    fn judge(
-        &self,
-        path: &Path,
-        file: &RawSource,
-        used: impl Iterator<Item = Used>,
-    ) -> Result<Verdict, RawError> {
+    fn judge(&self, path: &Path, file: &RawSource, used: impl Iterator<Item = Used>) -> Result<Verdict, RawError> {
         let digest = self.raw.read(path, file.digest.as_deref())?;
         let known = |state| Verdict { digest: Some(digest.to_string()), ..Verdict::new(state) };
         if let Some(declared) = &file.digest {
@@ -250,7 +243,9 @@ impl Verdict {
         let mut lines = vec![format!("{} {}", ui.out.paint(tone, state), text::visible(&file.source, false))];
         if *state != "ok" {
             lines.extend(file.digest.as_ref().map(|declared| format!("declared {declared}")));
-            lines.extend(used.as_ref().map(|used| format!("used     {} by the last run of `{}`", used.digest, used.instance)));
+            lines.extend(
+                used.as_ref().map(|used| format!("used     {} by the last run of `{}`", used.digest, used.instance)),
+            );
             lines.extend(digest.as_ref().map(|digest| format!("found    {digest}")));
             lines.extend(error.clone());
             lines.extend(path.as_ref().map(|path| format!("in       {}", path.display())));

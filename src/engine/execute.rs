@@ -126,8 +126,7 @@ impl Task<'_> {
     /// Answers the cost, and the folder with the outputs.
     fn attempt(&mut self, notify: &(dyn Fn(Notice) + Sync)) -> Result<(Usage, TempDir), StageError> {
         let fetch = |(file, digest): (&RawSource, &String)| self.fetch(file, digest, notify);
-        let pinned: Vec<Pinned> =
-            self.raw_files.iter().zip(&self.job.digests).map(fetch).collect::<Result<_, _>>()?;
+        let pinned: Vec<Pinned> = self.raw_files.iter().zip(&self.job.digests).map(fetch).collect::<Result<_, _>>()?;
         self.job.files = pinned.iter().map(|file| file.path.clone()).collect();
         let folder = self.staging.take().map_err(stage_error)?;
         self.job.out_dir = folder.path().to_owned();
@@ -153,12 +152,7 @@ impl Task<'_> {
     }
 
     /// A raw file with the bytes that the key says.
-    fn fetch(
-        &self,
-        file: &RawSource,
-        digest: &str,
-        notify: &(dyn Fn(Notice) + Sync),
-    ) -> Result<Pinned, StageError> {
+    fn fetch(&self, file: &RawSource, digest: &str, notify: &(dyn Fn(Notice) + Sync)) -> Result<Pinned, StageError> {
         let listener = |news: News| match news {
             News::Bytes { done, total } => notify(Notice::Progress(Progress::bytes(done, total))),
             News::Again { reason, wait, attempt, of } => notify(Notice::Log(format!(

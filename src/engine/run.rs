@@ -245,7 +245,9 @@ impl<'env, 'sink> Run<'env, 'sink> {
         let plan = self.resolver.plan;
         for &index in &plan.order {
             match self.states[index].clone() {
-                state @ (State::Hit { .. } | State::Failed { .. } | State::Cancelled { .. }) => self.settle(index, state),
+                state @ (State::Hit { .. } | State::Failed { .. } | State::Cancelled { .. }) => {
+                    self.settle(index, state)
+                }
                 State::Miss { .. } => {
                     self.ready.insert((self.rank[index], index));
                 }

@@ -8,7 +8,14 @@ use crate::digest::Digest;
 use crate::spec::{Location, Need, Source, StageDef};
 
 fn material(params: &Value) -> KeyMaterial<'_> {
-    KeyMaterial { kind: "k", kind_version: 1, params: Cow::Borrowed(params), inputs: Vec::new(), files: Vec::new(), facets: Vec::new() }
+    KeyMaterial {
+        kind: "k",
+        kind_version: 1,
+        params: Cow::Borrowed(params),
+        inputs: Vec::new(),
+        files: Vec::new(),
+        facets: Vec::new(),
+    }
 }
 
 /// JSON trees with names and texts that try to look like the encoding or like paths.

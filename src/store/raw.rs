@@ -118,7 +118,15 @@ impl RawFiles {
     pub fn new(cache: &Path, base: &Path, data: Option<PathBuf>, mirrors: Vec<PathBuf>) -> Self {
         let downloads = cache.join("raw");
         let remembered = Remembered::new(downloads.join("digests"));
-        Self { downloads, base: base.to_owned(), data, mirrors, remembered, patience: Patience::default(), interrupt: Arc::default() }
+        Self {
+            downloads,
+            base: base.to_owned(),
+            data,
+            mirrors,
+            remembered,
+            patience: Patience::default(),
+            interrupt: Arc::default(),
+        }
     }
 
     /// What is read or downloaded ends when the flag is set.
@@ -221,7 +229,7 @@ impl RawFiles {
     pub fn read(&self, path: &Path, digest: Option<&str>) -> Result<Checksum, RawError> {
         let declared = digest.map(str::parse::<Checksum>).transpose()?;
         let algorithm = declared.map_or(Algorithm::Blake3, |declared| declared.algorithm);
-        self.read_anew(path, algorithm)
+        read::digest(path, algorithm, &self.interrupt).map_err(unreadable(path))
     }
 
     /// Notes the state of a file that a stage is about to read, whose key has it as `identity`.

@@ -43,7 +43,10 @@ impl Reporter for Plain {
             Event::ArtifactDamaged { id, artifact, reason, .. } => say(self.style, &damaged(self.style, id, artifact, reason)),
             _ if self.quiet => {}
             Event::RunStarted { run, pipeline, stages, jobs } => {
-                say(self.style, &format!("run {run}: {pipeline}, {}, {}", count(*stages, "stage"), count(*jobs, "job")));
+                say(
+                    self.style,
+                    &format!("run {run}: {pipeline}, {}, {}", count(*stages, "stage"), count(*jobs, "job")),
+                );
             }
             Event::StageStarted { id, .. } => {
                 self.running.insert(id.clone(), (Pace::new(), Instant::now()));

@@ -49,7 +49,11 @@ pub fn visible(text: &str, colors: bool) -> Cow<'_, str> {
             _ => char.len_utf8(),
         };
         let (head, tail) = rest.split_at(length);
-        if length == char.len_utf8() && acts(char) { spell(&mut spelled, char) } else { spelled.push_str(head) }
+        if length == char.len_utf8() && acts(char) {
+            spell(&mut spelled, char)
+        } else {
+            spelled.push_str(head)
+        }
         rest = tail;
     }
     Cow::Owned(spelled)
@@ -107,7 +111,8 @@ fn push(text: &mut String, part: std::fmt::Arguments) {
 
 /// Bytes of the sequence at the start of `text` that only chooses colours (`ESC [ 1 ; 31 m`); 0 if there is none.
 fn color(text: &str) -> usize {
-    let codes = text.strip_prefix("\x1b[").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    let codes =
+        text.strip_prefix("\x1b[").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
     codes.and_then(|rest| rest.strip_prefix('m')).map_or(0, |rest| text.len() - rest.len())
 }
 

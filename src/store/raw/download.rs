@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ureq::Agent;
 use ureq::http::StatusCode;
 use ureq::http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER};
 use ureq::http::response::Parts;
-use ureq::Agent;
 
 use super::checksum::Checksum;
 use super::partial::Partial;
@@ -51,7 +51,14 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(30), silence: seconds(60), slowest: 1 << 10, untold: 64 << 30, attempts: 6, pause: seconds(1) }
+        Self {
+            connect: seconds(30),
+            silence: seconds(60),
+            slowest: 1 << 10,
+            untold: 64 << 30,
+            attempts: 6,
+            pause: seconds(1),
+        }
     }
 }
 

@@ -81,8 +81,7 @@ impl Reading<'_> {
 
     fn halves(&self, start: u64, length: u64) -> io::Result<(ChainingValue, ChainingValue)> {
         let left = hazmat::left_subtree_len(length);
-        let (left, right) =
-            rayon::join(|| self.subtree(start, left), || self.subtree(start + left, length - left));
+        let (left, right) = rayon::join(|| self.subtree(start, left), || self.subtree(start + left, length - left));
         Ok((left?, right?))
     }
 

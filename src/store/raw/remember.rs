@@ -16,12 +16,21 @@ use std::time::{Duration, SystemTime};
 use super::checksum::{Algorithm, Checksum};
 use super::read;
 
-/// A file changed this recently may change again within the same time stamp, so it is not remembered.
+/// A file changed this recently may change again within the same time stamp, so that other processes read it anew. In
+/// this one it counts as known: a stage's files are read once more when it has ended.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Hexadecimal digits of a line's own checksum.
 const CHECK: usize = 16;
 
-type Known = HashMap<(PathBuf, Algorithm), (Stat, Checksum)>;
+type Known = HashMap<(PathBuf, Algorithm), Memory>;
+
+#[derive(Clone, Copy)]
+struct Memory {
+    stat: Stat,
+    checksum: Checksum,
+    /// For further processes as well, in the log.
+    logged: bool,
+}
 
 pub struct Remembered {
     log: PathBuf,
@@ -79,7 +88,7 @@ impl Remembered {
         let key = (std::path::absolute(path)?, algorithm);
         let stat = Stat::of(&key.0)?;
         let known = self.with(|known| known.get(&key).copied());
-        Ok(known.filter(|(then, _)| *then == stat).map(|(_, checksum)| checksum))
+        Ok(known.filter(|known| known.stat == stat).map(|known| known.checksum))
     }
 
     /// The digest of the bytes that are there, which is remembered.
@@ -88,11 +97,15 @@ impl Remembered {
         let stat = Stat::of(&key.0)?;
         let checksum = read::digest(&key.0, algorithm, interrupt)?;
         // Only if it stood still meanwhile.
-        let settled = Stat::of(&key.0)? == stat && stat.older_than(self.settled);
-        if settled && self.with(|known| known.get(&key) != Some(&(stat, checksum))) {
-            // A cache that cannot be written only costs time.
-            let _ = self.append(&key.0, stat, checksum);
-            self.with(|known| known.insert(key, (stat, checksum)));
+        if Stat::of(&key.0)? == stat {
+            let known = self.with(|known| known.get(&key).copied());
+            let logged = known.is_some_and(|known| known.logged && (known.stat, known.checksum) == (stat, checksum));
+            let settled = stat.older_than(self.settled);
+            if settled && !logged {
+                // A cache that cannot be written only costs time.
+                let _ = self.append(&key.0, stat, checksum);
+            }
+            self.with(|known| known.insert(key, Memory { stat, checksum, logged: logged || settled }));
         }
         Ok(checksum)
     }
@@ -126,7 +139,7 @@ fn check(line: &str) -> String {
     blake3::hash(line.as_bytes()).to_hex()[..CHECK].to_owned()
 }
 
-fn parse(line: &str) -> Option<((PathBuf, Algorithm), (Stat, Checksum))> {
+fn parse(line: &str) -> Option<((PathBuf, Algorithm), Memory)> {
     let (own, line) = line.split_once(' ')?;
     if own != check(line) {
         return None;
@@ -139,7 +152,8 @@ fn parse(line: &str) -> Option<((PathBuf, Algorithm), (Stat, Checksum))> {
     let mut signed = || fields.next()?.parse().ok();
     let (modified, changed) = ((signed()?, signed()?), (signed()?, signed()?));
     let path = PathBuf::from(fields.next()?);
-    Some(((path, checksum.algorithm), (Stat { device, inode, size, modified, changed }, checksum)))
+    let stat = Stat { device, inode, size, modified, changed };
+    Some(((path, checksum.algorithm), Memory { stat, checksum, logged: true }))
 }
 
 #[cfg(test)]

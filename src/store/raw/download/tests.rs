@@ -162,13 +162,7 @@ impl Lab {
         self.hear(url, declared, &GO_ON, &|_| ())
     }
 
-    fn hear(
-        &self,
-        url: &str,
-        declared: Checksum,
-        interrupt: &AtomicBool,
-        listener: Listener,
-    ) -> Result<(), Failed> {
+    fn hear(&self, url: &str, declared: Checksum, interrupt: &AtomicBool, listener: Listener) -> Result<(), Failed> {
         let patience = Patience {
             connect: Duration::from_millis(500),
             silence: Duration::from_millis(300),
@@ -362,13 +356,12 @@ fn an_interrupt_is_heeded_while_nothing_comes() {
 #[test]
 fn a_server_that_sends_a_byte_now_and_then_is_asked_again_and_then_given_up() {
     let server = Server::new(FILE, &[Treat::Trickle, Treat::Well]);
-    let lab = Lab::new();
-    lab.gets_the_file(&server);
+    Lab::new().gets_the_file(&server);
     assert_eq!(server.asked().len(), 2);
 
     const LONG: &[u8] = &[b'1'; 1000];
     let server = Server::new(LONG, &[Treat::Trickle]);
-    let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
+    let error = Lab::new().get(&server.url, checksum(FILE)).unwrap_err();
     assert!(matches!(&error, Failed::Network { reason, .. } if reason.contains("bytes a second")), "{error:?}");
     assert_eq!(server.asked().len(), 3);
 }
