@@ -287,9 +287,8 @@ fn died(status: Option<ExitStatus>, error: Option<io::Error>, last: &[String]) -
     }
     let error =
         StageError::new(format!("the worker process ended before the stage did: {}", process::describe(status)));
-    let killed = || format!("the system does this when memory runs out (`dmesg` tells): {MEMORY}");
     let help = match status.signal() {
-        Some(libc::SIGKILL) => Some(killed()),
+        Some(libc::SIGKILL) => Some(format!("the system does this when memory runs out (`dmesg` tells): {MEMORY}")),
         _ => last.iter().find_map(|line| limits::advice(line)).map(str::to_owned),
     };
     match help {
