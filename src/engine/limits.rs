@@ -38,17 +38,16 @@ pub fn start_threads() -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::panic::AssertUnwindSafe;
 
     use super::*;
+    use crate::engine::caught;
 
     #[test]
     fn errors_of_limits_have_advice_and_others_have_none() {
         for (number, expected) in ADVICE {
             let error = io::Error::from_raw_os_error(number);
             assert_eq!(advice(&format!("cannot open `x`: {error}")), Some(expected));
-            let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| Err::<(), _>(error).expect("failed to spawn thread")));
-            let text = *panicked.unwrap_err().downcast::<String>().unwrap();
+            let text = caught(|| Err::<(), _>(error).expect("failed to spawn thread")).unwrap_err();
             assert_eq!(advice(&text), Some(expected), "{text}");
         }
         assert_eq!(advice(&io::Error::from_raw_os_error(libc::ENOENT).to_string()), None);

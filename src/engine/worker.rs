@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::environment::missing;
-use super::process;
 use super::stage::{Job, Notice, StageError};
+use super::{limits, process};
 
 /// How long a worker that closed its output may take to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -287,10 +287,12 @@ fn died(status: Option<ExitStatus>, error: Option<io::Error>, last: &[String]) -
     }
     let error =
         StageError::new(format!("the worker process ended before the stage did: {}", process::describe(status)));
-    match status.signal() {
-        Some(libc::SIGKILL) => {
-            error.with_help(format!("the system does this when memory runs out (`dmesg` tells): {MEMORY}"))
-        }
-        _ => error,
+    let help = match status.signal() {
+        Some(libc::SIGKILL) => Some(format!("the system does this when memory runs out (`dmesg` tells): {MEMORY}")),
+        _ => last.iter().find_map(|line| limits::advice(line)).map(str::to_owned),
+    };
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
     }
 }

@@ -43,11 +43,7 @@ fn facets() -> WorkerFacets {
     let gpus = device::count();
     // What `device: auto` takes when it may use all of them.
     let chosen = device::choose(Device::Auto, &Vec::from_iter(0..gpus)).unwrap_or(tch::Device::Cpu);
-    WorkerFacets {
-        libtorch: env!("CNSDIFF_LIBTORCH_VERSION").to_owned(),
-        device: device::name(chosen).to_owned(),
-        gpus,
-    }
+    WorkerFacets { libtorch: env!("CNSDIFF_LIBTORCH_VERSION").to_owned(), device: device::name(chosen), gpus }
 }
 
 #[cfg(not(feature = "torch"))]

@@ -15,10 +15,10 @@ pub fn count() -> usize {
 }
 
 /// How the keys of trainings, and what these say of themselves, spell a device.
-pub fn name(device: tch::Device) -> &'static str {
+pub fn name(device: tch::Device) -> String {
     match device {
-        tch::Device::Cpu => "cpu",
-        _ => "cuda",
+        tch::Device::Cpu => "cpu".to_owned(),
+        _ => "cuda".to_owned(),
     }
 }
 
