@@ -15,7 +15,7 @@ use super::lock::{self, Lock};
 use super::project::{Project, engine_error, open_store};
 use super::publish::{Published, publish};
 use super::record::{self, Environment, Record, StageRecord};
-use super::{clock, plan};
+use super::{clock, plan, twins};
 use crate::engine::stage::RawSource;
 use crate::engine::{self, Options, State};
 use crate::store::{Entry, Store};
@@ -58,6 +58,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     let results = ended.results();
     let published = publish(&project, &results, &store)?;
     ended.tell(&published)?;
+    twins::tell(&project.plan, &states, ui);
     let named: Vec<(&str, &Entry)> =
         results.iter().map(|&(index, entry)| (project.plan.instance(index).id.as_str(), entry)).collect();
     let (mut code, mut outcome) = if states.iter().any(|state| matches!(state, State::Failed { .. })) {

@@ -5,12 +5,22 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, NamedSource,
+    SourceCode, SourceSpan, SpanContents,
+};
 
 use super::pipeline::Location;
 
 /// Mistakes beyond this many are counted, not shown: one slip can have a thousand consequences.
 const SHOWN: usize = 50;
+/// Bytes of an excerpt of a file: a file can be a single line.
+const EXCERPT: usize = 2_000;
+/// Bytes that are shown before and after a place in longer lines.
+const AROUND: usize = 80;
+/// Characters of a message and of its help, whatever they quote.
+const MESSAGE: usize = 600;
+const HELP: usize = 2_000;
 
 /// A range of bytes in one of the files of a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +36,7 @@ pub(super) struct Span {
 pub(super) struct Files(Vec<File>);
 
 struct File {
-    source: NamedSource<Arc<str>>,
+    source: Excerpts,
     /// Byte offset of each line.
     lines: Vec<u32>,
 }
@@ -35,20 +45,24 @@ impl Files {
     pub fn add(&mut self, name: &str, text: &str) -> u32 {
         let starts = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at as u32 + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        self.0.push(File { source: NamedSource::new(name, Arc::from(text)), lines });
+        self.0.push(File { source: Excerpts(NamedSource::new(name, Arc::from(text))), lines });
         self.0.len() as u32 - 1
     }
 
     /// The text that `span` covers.
     pub fn slice(&self, span: Span) -> &str {
-        self.0[span.file as usize].source.inner().get(span.start as usize..span.end as usize).unwrap_or("")
+        self.0[span.file as usize].source.0.inner().get(span.start as usize..span.end as usize).unwrap_or("")
     }
 
     pub fn location(&self, span: Span) -> Location {
         let file = &self.0[span.file as usize];
         let line = file.lines.partition_point(|&start| start <= span.start) - 1;
         let before = Span { start: file.lines[line], end: span.start, ..span };
-        Location { file: file.source.name().to_owned(), line: line + 1, column: self.slice(before).chars().count() + 1 }
+        Location {
+            file: file.source.0.name().to_owned(),
+            line: line + 1,
+            column: self.slice(before).chars().count() + 1,
+        }
     }
 }
 
@@ -123,11 +137,13 @@ impl Findings {
 
 impl Finding {
     fn into_mistake(self, files: &Files) -> Mistake {
-        let at = |span: Span| (span.start as usize)..(span.end.max(span.start) as usize);
+        let source = files.0[self.span.file as usize].source.clone();
+        let at = |span: Span| source.marked(span);
         let mut help = self.help;
-        let mut labels = vec![LabeledSpan::new_primary_with_span(Some(self.label), at(self.span))];
+        let label = limited(self.label, MESSAGE);
+        let mut labels = vec![LabeledSpan::new_primary_with_span(Some(label), at(self.span))];
         match self.also {
-            Some((span, label)) if span.file == self.span.file => {
+            Some((span, label)) if span.file == self.span.file && source.is_short(self.span, span) => {
                 labels.push(LabeledSpan::new_with_span(Some(label), at(span)));
             }
             Some((span, label)) => {
@@ -138,12 +154,76 @@ impl Finding {
             None => {}
         }
         Mistake {
-            message: self.message,
-            help,
+            message: limited(self.message, MESSAGE),
+            help: help.map(|help| limited(help, HELP)),
             location: files.location(self.span),
-            source: files.0[self.span.file as usize].source.clone(),
+            source,
             labels,
         }
+    }
+}
+
+/// The first `most` characters of a text.
+fn limited(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+/// A file whose excerpts are short even when its lines are not.
+#[derive(Clone, Debug)]
+struct Excerpts(NamedSource<Arc<str>>);
+
+impl Excerpts {
+    /// What is marked of a span: its first bytes when it is longer than an excerpt.
+    fn marked(&self, span: Span) -> std::ops::Range<usize> {
+        let start = span.start as usize;
+        let end = (span.end.max(span.start) as usize).min(start + EXCERPT / 2);
+        start..self.boundary(end).max(start)
+    }
+
+    /// The last place not behind `at` where a character begins.
+    fn boundary(&self, at: usize) -> usize {
+        let text = self.0.inner();
+        (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+    }
+
+    /// Whether the lines of two places can be shown together.
+    fn is_short(&self, one: Span, other: Span) -> bool {
+        let (start, end) = (one.start.min(other.start) as usize, one.end.max(other.end) as usize);
+        let long = |span: Span| {
+            let marked = self.marked(span);
+            self.0.read_span(&marked.into(), 1, 1).is_ok_and(|lines| lines.data().len() > EXCERPT)
+        };
+        end - start <= EXCERPT || !(long(one) || long(other))
+    }
+}
+
+impl SourceCode for Excerpts {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let lines = self.0.read_span(span, before, after)?;
+        if lines.data().len() <= EXCERPT {
+            return Ok(lines);
+        }
+        let text: &str = self.0.inner();
+        let (from, to) = (span.offset(), span.offset() + span.len().min(EXCERPT / 2));
+        let start = self.boundary(from.saturating_sub(AROUND));
+        let start = text[start..self.boundary(from)].rfind('\n').map_or(start, |found| start + found + 1);
+        let end = self.boundary(to + AROUND).max(start);
+        let end =
+            text[self.boundary(to).clamp(start, end)..end].find('\n').map_or(end, |found| self.boundary(to) + found);
+        let line = lines.line() + text[lines.span().offset()..start].matches('\n').count();
+        let column = start - text[..start].rfind('\n').map_or(0, |found| found + 1);
+        let shown = SourceSpan::from(start..end);
+        let name = self.0.name().to_owned();
+        Ok(Box::new(MietteSpanContents::new_named(name, &text.as_bytes()[start..end], shown, line, column, 1)))
     }
 }
 
@@ -154,7 +234,7 @@ pub struct Mistake {
     /// What to do about it.
     pub help: Option<String>,
     pub location: Location,
-    source: NamedSource<Arc<str>>,
+    source: Excerpts,
     labels: Vec<LabeledSpan>,
 }
 
