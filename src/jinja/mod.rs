@@ -26,8 +26,9 @@ pub struct Limits {
     pub work: u64,
 }
 
-/// Tokens of one tag: longer chains of operators would nest deeper than the stack.
+/// Tokens of one tag, and signs in a row: longer chains would nest deeper than the stack.
 const TOKENS: usize = 4_000;
+const SIGNS: usize = 100;
 
 /// The environment in which expressions and templates are evaluated: undefined names are errors, and there are only
 /// filters, tests and functions whose results are about as large as what they get.
@@ -98,14 +99,20 @@ pub fn render(
 }
 
 fn count_tokens(source: &str, expression: bool, syntax: SyntaxConfig) -> Result<(), Error> {
-    let mut count = 0;
+    let (mut count, mut signs) = (0, 0);
     for token in tokenize(source, expression, syntax) {
-        match token?.0 {
-            Token::VariableStart | Token::BlockStart | Token::TemplateData(_) => count = 0,
-            _ => count += 1,
-        }
-        if count > TOKENS {
-            return Err(Error::new(ErrorKind::SyntaxError, format!("longer than {TOKENS} words and signs")));
+        let token = token?.0;
+        count = if matches!(token, Token::VariableStart | Token::BlockStart | Token::TemplateData(_)) {
+            0
+        } else {
+            count + 1
+        };
+        signs = if matches!(token, Token::Minus | Token::Ident("not")) { signs + 1 } else { 0 };
+        if count > TOKENS || signs > SIGNS {
+            return Err(Error::new(
+                ErrorKind::SyntaxError,
+                format!("longer than {TOKENS} words, or {SIGNS} signs in a row"),
+            ));
         }
     }
     Ok(())

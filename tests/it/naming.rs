@@ -38,22 +38,23 @@ fn a_wrong_name_is_refused_by_every_command_and_removes_nothing() {
 const TWINS: &str = "
 pipeline: twins
 axes:
-  method: { ours: { rate: 1 }, copy: { rate: 1 }, other: { rate: 2 } }
+  data: { one: { seed: 1 }, again: { seed: 1 }, other: { seed: 2 } }
 stages:
-  model: { kind: literal, over: [method], with: { rows: [{ rate: \"{{ method.rate }}\" }] } }
-  score: { kind: concat, needs: { tables: model } }
+  raw: { kind: synthetic, over: [data], with: { users: 60, items: 50, interactions: 250, seed: \"{{ data.seed }}\" } }
+  split: { kind: split, needs: { data: raw }, with: { scenario: { random: {} } } }
 ";
 
 #[test]
 fn two_names_of_one_computation_are_pointed_out_once() {
     let lab = Lab::with(TWINS);
-    let warning = "`model[method=ours]` and `model[method=copy]` are the same computation under two names";
+    // Not the splits, which follow from it.
+    let warning = "`raw[data=one]` and `raw[data=again]` are the same computation under two names";
     for command in [&["plan"] as &[&str], &["run"], &["run"], &["status"], &["plan"]] {
         let outcome = lab.call(command).code(0);
         assert_eq!(outcome.stderr.matches("under two names").count(), 1, "{command:?}: {}", outcome.stderr);
         assert!(outcome.stderr.contains(warning), "{command:?}: {}", outcome.stderr);
     }
-    lab.edit("pipeline.yaml", "copy: { rate: 1 }", "copy: { rate: 3 }");
+    lab.edit("pipeline.yaml", "again: { seed: 1 }", "again: { seed: 3 }");
     assert!(!lab.call(&["run"]).code(0).stderr.contains("under two names"));
 }
 

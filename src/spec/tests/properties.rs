@@ -95,6 +95,12 @@ proptest! {
     }
 }
 
+/// So many cases, or what PROPTEST_CASES says where that is more.
+fn at_least(cases: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(cases), ..config }
+}
+
 /// Pieces of pipeline files in any order, mostly well formed.
 fn pieces() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
@@ -161,7 +167,7 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(at_least(3_000))]
 
     #[test]
     fn no_pipeline_file_panics_or_floods(text in pieces(), cut in any::<prop::sample::Index>(), byte in any::<u8>()) {
