@@ -1,5 +1,5 @@
 //! Guards the hot loops: how many instructions each takes on a small fixed input, counted by valgrind on one thread,
-//! must not exceed `benches/instructions.tsv` by more than a third. Instructions, unlike time, are the same on a busy
+//! must not exceed `benches/instructions.tsv` by more than 30%. Instructions, unlike time, are the same on a busy
 //! machine and on another one; what they do not see are memory and instructions that valgrind lacks (AVX-512).
 //!
 //! `make guard`, and `make guard UPDATE=1` to store the present counts.

@@ -2,12 +2,13 @@
 //!
 //! The layers, each of which may use only what stands to its right (a test checks it):
 //! `cli -> ui, stages -> report, train, metric, stats, shift, sampler, model -> kernel, data` and
-//! `stages -> engine -> plan, store`; `spec` and `plan` are pure.
+//! `stages -> engine -> plan, store`; `spec` and `plan` are pure; `spec` and `report` evaluate templates by `jinja`.
 
 pub mod cli;
 pub mod data;
 pub mod digest;
 pub mod engine;
+pub mod jinja;
 pub mod kernel;
 pub mod metric;
 pub mod model;

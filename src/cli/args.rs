@@ -346,10 +346,13 @@ pub struct Init {
     pub path: PathBuf,
 }
 
+/// More than any machine can do at once.
+const MOST_JOBS: usize = 4_096;
+
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) | Err(_) => Err("a whole number of at least 1 is needed".to_owned()),
-        Ok(number) => Ok(number),
+        Ok(number @ 1..=MOST_JOBS) => Ok(number),
+        _ => Err(format!("a whole number from 1 to {MOST_JOBS} is needed")),
     }
 }
 
@@ -368,7 +371,9 @@ mod tests {
         let cli =
             Cli::try_parse_from(["cnsdiff-pipe", "run", "a.yaml", "-C", "x", "--json", "--seeds", "1..5"]).unwrap();
         assert!(cli.global.json && cli.global.directory == Some("x".into()));
-        assert!(Cli::try_parse_from(["cnsdiff-pipe", "run", "--jobs", "0"]).is_err());
+        for jobs in ["0", "4097", "18446744073709551615", "-1"] {
+            assert!(Cli::try_parse_from(["cnsdiff-pipe", "run", "--jobs", jobs]).is_err(), "{jobs}");
+        }
         assert!(Cli::try_parse_from(["cnsdiff-pipe", "run", "--locked", "--update-lock"]).is_err());
     }
 }

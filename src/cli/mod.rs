@@ -24,6 +24,7 @@ mod runs;
 mod show;
 mod signals;
 mod status;
+mod twins;
 
 use std::process::ExitCode;
 
@@ -91,7 +92,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<u8, Stop> {
         Command::Explain(args) => explain::main(args, global, ui),
         Command::Graph(args) => {
             let project = Project::load(&args.selection, ui)?;
-            ui.result(&graph::render(&project.plan.pipeline, args.format, args.instances));
+            ui.result(&graph::render(&project.plan.pipeline, args.format, args.instances)?);
             Ok(DONE)
         }
         Command::Show(args) => show::main(args, global, ui),

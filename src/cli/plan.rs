@@ -6,7 +6,8 @@ use serde_json::json;
 use super::args::{Global, Plan};
 use super::exit::{DONE, FAILED, Stop, WOULD_RUN};
 use super::project::{Project, engine_error, open_store};
-use crate::engine::{self, Options, State};
+use super::twins;
+use crate::engine::{self, Machine, Options, State};
 use crate::store::Store;
 use crate::ui::{Tone, Ui, text};
 
@@ -75,11 +76,31 @@ pub fn show(project: &Project, store: &Store, options: &Options, all: bool, ui: 
         }
         ui.result(&summary(run, waits, cached, total, unknown));
     }
+    twins::tell(plan, &states, ui);
+    warn_of_memory(project, &states, ui);
     Ok(match (failed, run + waits) {
         (0, 0) => DONE,
         (0, _) => WOULD_RUN,
         _ => FAILED,
     })
+}
+
+/// A stage that needs more memory than the machine has still runs, alone; but it may well be killed.
+fn warn_of_memory(project: &Project, states: &[State], ui: &Ui) {
+    let plan = &project.plan;
+    let machine = Machine::detect();
+    let needs = |index: usize| {
+        let instance = plan.instance(index);
+        let kind = project.registry.get(&plan.pipeline.stages[instance.stage].kind)?;
+        Some((kind.resources)(&instance.params).memory_mib)
+    };
+    let pending = |&index: &usize| matches!(states[index], State::Miss { .. } | State::Waits { .. });
+    let most = (0..plan.len()).filter(pending).filter_map(|index| Some((needs(index)?, index))).max();
+    if let Some((memory, index)) = most.filter(|&(memory, _)| memory > machine.memory_mib) {
+        let (id, has) = (&plan.instance(index).id, text::bytes(machine.memory_mib << 20));
+        let memory = text::bytes(memory.saturating_mul(1 << 20));
+        ui.warn(&format!("`{id}` may need {memory} of memory; this machine has {has}"));
+    }
 }
 
 fn summary(run: usize, waits: usize, cached: usize, total: f64, unknown: usize) -> String {

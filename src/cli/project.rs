@@ -2,7 +2,7 @@
 //! of what the commands do with them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use super::args::{Changes, Global, Mirrors, Selection};
 use super::exit::{Message, Stop, WRONG};
 use crate::digest::Digest;
 use crate::engine::{EngineError, Options, Registry};
-use crate::plan::Plan;
-use crate::spec;
+use crate::plan::{Plan, PlanError};
+use crate::spec::{self, suggest::clipped};
 use crate::store::{Store, StoreError};
 use crate::ui::Ui;
 
@@ -37,8 +37,7 @@ impl Project {
         let registry = crate::stages::registry();
         let options = options(&selection.changes)?;
         let name = path.to_string_lossy();
-        let read = |name: &str| fs::read(name).map_err(|error| error.to_string());
-        let pipeline = spec::load(&name, &read, &registry, &options).map_err(|mistakes| {
+        let pipeline = spec::load(&name, &|name| read_file(name, &path), &registry, &options).map_err(|mistakes| {
             let width = usize::from(console::Term::stderr().size().1);
             Stop { code: WRONG, message: Message::Rendered(mistakes.render(ui.err.color, width)) }
         })?;
@@ -63,16 +62,23 @@ impl Project {
     /// The instances that a stage's name or an instance's id means.
     pub fn select(&self, name: &str) -> Result<Vec<usize>, Stop> {
         self.plan.select(name).map_err(|error| {
-            let stop = Stop::wrong(error);
+            let stop = plan_error(error);
             if Path::new(name).is_file() { stop.help("the stage comes first, then the pipeline file") } else { stop }
         })
+    }
+}
+
+fn plan_error(error: PlanError) -> Stop {
+    match error {
+        PlanError::Selection { message, help } => Stop::wrong(message).help(help),
+        error => Stop::wrong(error),
     }
 }
 
 /// Which exit code an error of the engine has.
 pub fn engine_error(error: EngineError) -> Stop {
     match error {
-        EngineError::Plan(error) => Stop::wrong(error),
+        EngineError::Plan(error) => plan_error(error),
         EngineError::Store(error) => store_error(error),
         EngineError::Panicked(_) => Stop::panicked(error),
     }
@@ -94,6 +100,24 @@ pub fn open_store(global: &Global) -> Result<Store, Stop> {
             .help("name another with --cache DIR"));
     }
     Store::open(&global.cache).map_err(store_error)
+}
+
+/// The pipeline file `root`, or one that it includes, which lies in its folder whatever links say. Pipes and devices may
+/// have no end; of a file that is too large, enough is read to say so.
+fn read_file(name: &str, root: &Path) -> Result<Vec<u8>, String> {
+    let read = || {
+        if !fs::metadata(name)?.is_file() {
+            return Ok(Err("it is not a regular file".to_owned()));
+        }
+        let folder = root.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if Path::new(name) != root && !fs::canonicalize(name)?.starts_with(fs::canonicalize(folder)?) {
+            return Ok(Err("it is a link that leaves the folder of the pipeline".to_owned()));
+        }
+        let mut bytes = Vec::new();
+        fs::File::open(name)?.take(spec::FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(Ok(bytes))
+    };
+    read().unwrap_or_else(|error: std::io::Error| Err(error.to_string()))
 }
 
 /// `pipeline.yaml`, or the only YAML file in `pipelines/`.
@@ -127,7 +151,7 @@ fn options(changes: &Changes) -> Result<spec::Options, Stop> {
     let pair = |flag: &'static str, form: &'static str| {
         move |text: &String| {
             let (left, right) = text.split_once('=').filter(|(left, _)| !left.trim().is_empty()).ok_or_else(|| {
-                Stop::wrong(format!("`{flag} {text}` has no `=`")).help(format!("write it as {form}"))
+                Stop::wrong(format!("`{flag} {}` has no `=`", clipped(text))).help(format!("write it as {form}"))
             })?;
             Ok((left.trim().to_owned(), right.to_owned()))
         }
@@ -150,8 +174,8 @@ const MOST_SEEDS: u64 = 10_000;
 /// `1..5` (both ends included), `1,2,7`, or both mixed.
 fn seeds(text: &str) -> Result<Vec<u64>, Stop> {
     let wrong = || {
-        Stop::wrong(format!("`--seeds {text}` is no list of seeds"))
-            .help("write a range with both ends included, as in `1..5`, or a list, as in `1,2,7`")
+        Stop::wrong(format!("`--seeds {}` is no list of seeds", clipped(text)))
+            .help("write a range with both ends included, as in `1..5`, or a list, as in `1,2,7`; at most 10,000 seeds")
     };
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
     let mut seeds = Vec::new();
@@ -160,7 +184,7 @@ fn seeds(text: &str) -> Result<Vec<u64>, Stop> {
             Some((first, last)) => (number(first)?, number(last.trim_start_matches('='))?),
             None => (number(part)?, number(part)?),
         };
-        if last < first || last - first >= MOST_SEEDS {
+        if last < first || last - first >= MOST_SEEDS - seeds.len() as u64 {
             return Err(wrong());
         }
         seeds.extend(first..=last);
@@ -253,9 +277,31 @@ mod tests {
     fn seeds_are_ranges_and_lists() {
         assert_eq!(seeds("1..5").unwrap(), [1, 2, 3, 4, 5]);
         assert_eq!(seeds("7, 1..=2").unwrap(), [7, 1, 2]);
-        for wrong in ["", "5..1", "a", "1..", "-1", "0..18446744073709551615"] {
+        for wrong in ["", "5..1", "a", "1..", "-1", "0..18446744073709551615", "1..6000,6001..12000"] {
             assert!(seeds(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn only_regular_files_of_the_folder_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inner, outside) = (dir.path().join("p"), dir.path().join("outside.yaml"));
+        fs::create_dir(&inner).unwrap();
+        let root = inner.join("root.yaml");
+        for path in [&root, &outside, &inner.join("part.yaml")] {
+            fs::write(path, "x: 1").unwrap();
+        }
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, inner.join(name)).unwrap();
+        link(&outside, "link.yaml");
+        link(Path::new("part.yaml"), "near.yaml");
+        link(Path::new("/dev/zero"), "zero.yaml");
+        let read = |name: &str| read_file(&inner.join(name).to_string_lossy(), &root);
+        assert_eq!(read("root.yaml").unwrap(), b"x: 1");
+        assert_eq!(read("near.yaml").unwrap(), b"x: 1");
+        assert!(read("link.yaml").unwrap_err().contains("leaves the folder"));
+        assert!(read("zero.yaml").unwrap_err().contains("regular file"));
+        assert!(read_file(&inner.to_string_lossy(), &inner).unwrap_err().contains("regular file"));
+        assert!(read("missing.yaml").is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::project::{Project, engine_error, open_store, store_error};
 use super::publish::{Published, publish};
 use super::record::{self, Environment, Git, Record, StageRecord};
 use super::signals::listen_for_interrupts;
-use super::{clock, data, plan};
+use super::{clock, data, plan, twins};
 use crate::engine::stage::RawSource;
 use crate::engine::{self, Options, State};
 use crate::store::{Entry, Store};
@@ -92,6 +92,7 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
     let results = ended.results();
     let published = publish(project, &results, store, ended.is_whole())?;
     ended.tell(&published)?;
+    twins::tell(&project.plan, states, ui);
     let named: Vec<(&str, &Entry)> =
         results.iter().map(|&(index, entry)| (project.plan.instance(index).id.as_str(), entry)).collect();
     let (mut code, mut outcome) = if states.iter().any(|state| matches!(state, State::Failed { .. })) {

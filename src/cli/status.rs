@@ -6,6 +6,7 @@ use super::args::{Global, Status};
 use super::exit::{DONE, Stop};
 use super::project::{Project, engine_error, open_store};
 use super::record::Record;
+use super::twins;
 use crate::engine;
 use crate::ui::{Ui, text};
 
@@ -39,6 +40,7 @@ pub fn main(args: &Status, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         ]);
         (done, seconds, bytes) = (done + entries.len(), seconds + spent, bytes + size);
     }
+    twins::tell(plan, &states, ui);
     if ui.json {
         return Ok(DONE);
     }

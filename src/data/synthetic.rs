@@ -30,24 +30,34 @@ use crate::rng;
 #[serde(deny_unknown_fields, default)]
 pub struct Synthetic {
     /// How many users.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub users: u32,
     /// How many items.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub items: u32,
     /// Rows of the log wanted; a few less come when users have seen all that they like.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub interactions: u32,
     /// Rows of the part under uniform exposure, as a share of those of the log.
+    #[schemars(range(min = 0, max = 100))]
     pub uniform: f64,
     /// Dimension of preferences and attributes.
+    #[schemars(range(min = 1, max = 1_024))]
     pub factors: u32,
     /// Zipf exponent of attention by position.
+    #[schemars(range(min = 0, max = 100))]
     pub popularity: f64,
     /// Share of impressions that the logging policy decides; 0 is uniform exposure.
+    #[schemars(range(min = 0, max = 1))]
     pub exposure: f64,
     /// How far preferences and popularity turn over the log, in right angles.
+    #[schemars(range(min = 0, max = 1))]
     pub drift: f64,
     /// Standard deviation of chance in a decision; that of preferences is 1.
+    #[schemars(range(min = 0, max = 100))]
     pub noise: f64,
     /// Everything random follows from it.
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub seed: u64,
 }
 
@@ -68,6 +78,8 @@ impl Default for Synthetic {
     }
 }
 
+/// Numbers in the vectors of all users and items: each side takes up to eight bytes for one.
+const MOST_VALUES: u64 = 1 << 28;
 const PERIODS: u32 = 10;
 /// Seconds of a period: 30 days.
 const SECONDS: i64 = 30 * 24 * 3600;
@@ -94,6 +106,12 @@ impl Synthetic {
         }
         if self.users == 0 || self.items == 0 || self.factors == 0 {
             return Some("`users`, `items` and `factors` are at least 1".to_owned());
+        }
+        let values = (u64::from(self.users) + u64::from(self.items)).saturating_mul(self.factors.into());
+        if values > MOST_VALUES {
+            return Some(format!(
+                "the vectors of users and items have {values} numbers; at most {MOST_VALUES} are made"
+            ));
         }
         let pairs = u64::from(self.users) * u64::from(self.items);
         (u64::from(self.interactions) > pairs / 10).then(|| {

@@ -16,10 +16,13 @@ const CHUNK: usize = 16_384;
 #[serde(deny_unknown_fields, default)]
 pub struct AdamParams {
     /// Learning rate.
+    #[schemars(range(min = 0, max = 1_000))]
     pub lr: f64,
     /// Decay of the first and the second moment.
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub betas: [f64; 2],
     /// Added to the root of the second moment.
+    #[schemars(range(min = 0, max = 1))]
     pub eps: f64,
 }
 

@@ -29,6 +29,7 @@ pub enum Backbone {
     Lightgcn {
         /// Number of propagations `L`.
         #[serde(default = "default_layers")]
+        #[schemars(range(min = 0, max = 32))]
         layers: usize,
     },
 }

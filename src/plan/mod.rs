@@ -2,6 +2,7 @@
 //! stage kinds nor files.
 
 pub mod key;
+mod select;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -29,8 +30,8 @@ pub struct Plan {
 pub enum PlanError {
     #[error("`{0}` needs itself through other stages")]
     Cycle(String),
-    #[error("no stage is called `{name}`; stages: {known}")]
-    Unknown { name: String, known: String },
+    #[error("{message}")]
+    Selection { message: String, help: String },
 }
 
 impl Plan {
@@ -77,30 +78,6 @@ impl Plan {
 
     pub fn is_empty(&self) -> bool {
         self.pipeline.instances.is_empty()
-    }
-
-    /// The instances that `name` means: a stage (`model`), one instance (`model[dataset=food,seed=1]`), or those
-    /// that agree with some of the labels (`model[seed=1]`).
-    pub fn select(&self, name: &str) -> Result<Vec<usize>, PlanError> {
-        let (stage, labels) = name.split_once('[').unwrap_or((name, ""));
-        let wanted: Vec<(&str, &str)> =
-            labels.trim_end_matches(']').split(',').filter_map(|label| label.split_once('=')).collect();
-        let agrees = |instance: &Instance| {
-            wanted
-                .iter()
-                .all(|(axis, label)| instance.labels.iter().any(|(a, l)| a == axis.trim() && l == label.trim()))
-        };
-        let found: Vec<usize> = (0..self.len())
-            .filter(|&index| {
-                let instance = self.instance(index);
-                instance.id == name || (self.pipeline.stages[instance.stage].name == stage && agrees(instance))
-            })
-            .collect();
-        if found.is_empty() {
-            let known: Vec<&str> = self.pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
-            return Err(PlanError::Unknown { name: name.to_owned(), known: known.join(", ") });
-        }
-        Ok(found)
     }
 
     /// `targets` and everything they need, as a mask over all instances.

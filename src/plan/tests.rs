@@ -162,7 +162,37 @@ fn select_takes_stages_instances_and_some_labels() {
     assert_eq!(plan.select("s").unwrap(), [0, 1, 2, 3]);
     assert_eq!(plan.select("s[x=2,y=0]").unwrap(), [2]);
     assert_eq!(plan.select("s[y=1]").unwrap(), [1, 3]);
-    assert!(plan.select("s[x=9]").is_err() && plan.select("t").is_err());
+    assert_eq!(plan.select("s[ y = 1 , x=2 ]").unwrap(), [3]);
+}
+
+#[test]
+fn select_refuses_what_is_named_wrongly_and_says_what_is_right() {
+    let plan = Plan::new(pipeline(4, &[])).unwrap();
+    for (name, message, help) in [
+        ("t", "there is no stage `t`", "stages: s"),
+        ("", "there is no stage ``", "stages: s"),
+        ("s[1]", "does not say which axis `1` is of", "write axis and label, as in `s[x="),
+        ("s[]", "does not say which axis `` is of", "as in `s[x="),
+        ("s[x=1,]", "does not say which axis `` is of", "as in `s[x="),
+        ("s[", "does not end with `]`", "as in `s[x="),
+        ("s[x=1", "does not end with `]`", "as in `s[x="),
+        ("s[x=1]]", "has the label `1]` on `x`", "its labels"),
+        ("s[x=1]y", "does not end with `]`", "as in `s[x="),
+        ("s[z=1]", "the stage `s` has no axis `z`", "its axes: x, y"),
+        ("s[x=9]", "no instance of `s` has the label `9` on `x`", "its labels"),
+        ("s[x=1,x=1]", "names the axis `x` twice", "as in `s[x="),
+        ("s.x", "there is no stage `s.x`", "stages: s"),
+    ] {
+        match plan.select(name) {
+            Err(PlanError::Selection { message: found, help: advice }) => {
+                assert!(found.contains(message), "{name}: {found}");
+                assert!(advice.contains(help), "{name}: {advice}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    let long = format!("s[{}]", "x".repeat(1_000_000));
+    assert!(plan.select(&long).unwrap_err().to_string().len() < 1_000);
 }
 
 #[test]

@@ -5,14 +5,15 @@ use std::fmt;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, Serde, Value};
-use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior};
+use minijinja::{AutoEscape, ErrorKind, Output, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Table, escape};
+use crate::jinja::{self, Limits};
 
-/// Steps after which a template is stopped: thousands of cells need a small part of it.
-const FUEL: u64 = 20_000_000;
+/// What a template may use: thousands of cells need a small part of it.
+const LIMITS: Limits = Limits { steps: 20_000_000, value: 64 << 20, work: 512 << 20 };
 
 /// A format of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -85,7 +86,7 @@ impl TemplateError {
         let place = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
         let mut message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
         if error.kind() == ErrorKind::OutOfFuel {
-            message = "it does not come to an end".to_owned();
+            message = "it does not come to an end, or prints too much".to_owned();
         }
         Self { format, place, message }
     }
@@ -94,15 +95,13 @@ impl TemplateError {
 /// Spells `table` in `format` by `template`, or by the built-in one.
 pub fn render(table: &Table, format: Format, template: Option<&str>) -> Result<String, TemplateError> {
     let wrong = |error| TemplateError::new(format, error);
-    let mut environment = Environment::new();
-    environment.set_syntax(format.syntax().map_err(wrong)?);
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    environment.set_auto_escape_callback(|_| AutoEscape::Custom("table".into()));
+    let mut environment = jinja::environment(LIMITS);
     environment.set_formatter(move |out, state, value| write(format, out, state, value));
     environment.add_filter("columns", columns);
+    let syntax = format.syntax().map_err(wrong)?;
     let source = template.unwrap_or_else(|| format.template());
-    environment.render_named_str("table", source, Serde(table)).map_err(wrong)
+    let escape = AutoEscape::Custom("table".into());
+    jinja::render(&environment, LIMITS, syntax, escape, source, Serde(table).into()).map_err(wrong)
 }
 
 fn write(format: Format, out: &mut Output, state: &mut State, value: &Value) -> Result<(), minijinja::Error> {
@@ -112,15 +111,17 @@ fn write(format: Format, out: &mut Output, state: &mut State, value: &Value) -> 
     if value.is_none() {
         return Ok(());
     }
+    jinja::weigh(value)?;
     let text = value.to_string();
     let raw = value.is_safe() || *state.auto_escape() == AutoEscape::None;
     let text = if raw { text } else { format.escape(&text) };
+    jinja::charge(text.len() as u64)?;
     fmt::Write::write_str(out, &text).map_err(minijinja::Error::from)
 }
 
 /// Filter for blocks: lines of cells separated by tabs become aligned columns, the first to the left, the others to the
 /// right. Arguments: what stands before, between and after the cells of a line.
-fn columns(block: String, ends: Rest<String>) -> Value {
+fn columns(block: String, ends: Rest<String>) -> Result<Value, minijinja::Error> {
     let end = |index: usize| ends.get(index).map_or("", String::as_str);
     let lines: Vec<Vec<&str>> = block.lines().map(|line| line.split('\t').collect()).collect();
     let count = lines.iter().map(Vec::len).max().unwrap_or(0);
@@ -128,6 +129,10 @@ fn columns(block: String, ends: Rest<String>) -> Value {
         lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..count).map(width).collect();
+    // A single wide cell widens its column in every line.
+    let between = ends.iter().map(String::len).sum::<usize>() + 1;
+    let line: u64 = widths.iter().map(|width| (width + between) as u64).sum();
+    jinja::charge(line.saturating_mul(lines.len() as u64))?;
     let mut out = String::new();
     for line in lines {
         let cells: Vec<String> = line
@@ -144,7 +149,7 @@ fn columns(block: String, ends: Rest<String>) -> Value {
         out.push_str(line.trim_end());
         out.push('\n');
     }
-    Value::from_safe_string(out)
+    Ok(Value::from_safe_string(out))
 }
 
 #[cfg(test)]
@@ -242,6 +247,13 @@ mod tests {
         let endless = "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}";
         let message = render(&table(), Format::Md, Some(endless)).unwrap_err().to_string();
         assert!(message.contains("does not come to an end"), "{message}");
+        let wide = "x".repeat(1_000_000);
+        let wide = format!(
+            "{{% filter columns %}}{wide}\t{wide}\n{{% for i in range(10000) %}}a\tb\n{{% endfor %}}{{% endfilter %}}"
+        );
+        assert!(render(&table(), Format::Md, Some(&wide)).is_err());
+        let doubled = format!("{{% set s = 'x' %}}{}{{{{ s }}}}", "{% set s = s ~ s %}".repeat(50));
+        assert!(render(&table(), Format::Md, Some(&doubled)).is_err());
     }
 
     proptest! {

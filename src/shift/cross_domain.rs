@@ -27,9 +27,11 @@ pub struct CrossDomain {
     pub order: Order,
     /// Users with fewer interactions to learn from in the target domain are left out.
     #[serde(default = "two")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub min_target: u32,
     /// Users with fewer interactions to learn from in the source domain are left out.
     #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub min_source: u32,
 }
 

@@ -16,9 +16,11 @@ pub struct Exposure {
     pub exposed: Vec<String>,
     /// Share of each user's logged interactions for validation.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     /// Share of each user's logged interactions for the test in distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
 }
 

@@ -29,8 +29,10 @@ pub struct Given {
 #[serde(deny_unknown_fields)]
 pub struct Carve {
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
 }
 

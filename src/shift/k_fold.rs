@@ -14,14 +14,17 @@ use crate::rng;
 pub struct KFold {
     /// Number of folds.
     #[serde(default = "five")]
+    #[schemars(range(min = 2, max = 1_000))]
     pub k: u32,
     /// The fold that is the test, from 1 to `k`: run an axis over it.
+    #[schemars(range(min = 0, max = 999))]
     pub fold: u32,
     /// Whether each user's interactions are dealt, or all at once.
     #[serde(default)]
     pub by: By,
     /// Share of the other folds for validation.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
 }
 

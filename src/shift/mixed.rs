@@ -12,18 +12,23 @@ use super::{Assigned, Log, Role, Rule, ShiftError, floor_share};
 pub struct Mixed {
     /// Share of all interactions, the earliest, for train, validation and the test in distribution.
     #[serde(default = "super::temporal::three_fifths")]
+    #[schemars(range(min = 0, max = 1))]
     pub early: f64,
     /// Share of all interactions, the latest, from which the test out of distribution is drawn.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub late: f64,
     /// Share of the latest interactions that is drawn: each time an item uniformly, then one of its interactions.
     #[serde(default = "half")]
+    #[schemars(range(min = 0, max = 1))]
     pub ood: f64,
     /// Share of each user's early interactions for validation.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     /// Share of each user's early interactions for the test in distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
 }
 

@@ -16,12 +16,15 @@ use crate::rng;
 pub struct Popularity {
     /// Share of all interactions in the item-uniform test.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub ood: f64,
     /// Share of each user's remaining interactions for validation, in distribution.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     /// Share of each user's remaining interactions for the test in distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
 }
 

@@ -14,9 +14,11 @@ pub struct Random {
     pub by: By,
     /// Validation, in distribution.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     /// Test in distribution.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
 }
 

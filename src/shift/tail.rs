@@ -15,15 +15,19 @@ use crate::rng;
 pub struct Tail {
     /// An item with at most so many interactions is in the tail.
     #[serde(default = "twenty")]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub max_count: u32,
     /// Share of the interactions of tail items for the test out of distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub ood: f64,
     /// Share of all others for validation.
     #[serde(default = "eighth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     /// Share of all others for the test in distribution.
     #[serde(default = "quarter")]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
     /// Whether the shares of `valid` and `iid` are those of each user or of all.
     #[serde(default = "globally")]

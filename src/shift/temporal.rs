@@ -14,15 +14,19 @@ use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
 pub struct Temporal {
     /// Share of all interactions, the earliest, for train, validation and the test in distribution.
     #[serde(default = "three_fifths")]
+    #[schemars(range(min = 0, max = 1))]
     pub early: f64,
     /// Share of all interactions, the latest, for the test out of distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub ood: f64,
     /// Share of each user's early interactions for validation.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     /// Share of each user's early interactions for the test in distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
 }
 

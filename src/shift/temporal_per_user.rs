@@ -16,12 +16,15 @@ use crate::rng;
 pub struct TemporalPerUser {
     /// Share of each user's interactions for validation.
     #[serde(default = "super::tenth")]
+    #[schemars(range(min = 0, max = 1))]
     pub valid: f64,
     /// Share of each user's interactions for the test in distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub iid: f64,
     /// Share of each user's interactions, the last, for the test out of distribution.
     #[serde(default = "super::fifth")]
+    #[schemars(range(min = 0, max = 1))]
     pub ood: f64,
     #[serde(default)]
     pub order: Order,

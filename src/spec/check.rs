@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::suggest;
+use super::suggest::{self, clipped};
 use super::types::{expected, found, is_yaml_1_1_bool, type_fits};
 
 /// Something wrong with a parameter.
@@ -107,7 +107,7 @@ impl<'a> Checker<'a> {
                     let help = suggest::help(name, "valid here", names);
                     self.problems.push(Problem {
                         path: self.path.clone(),
-                        message: format!("there is no parameter `{name}`"),
+                        message: format!("there is no parameter `{}`", clipped(name)),
                         label: "unknown parameter".into(),
                         help: Some(help),
                         at_key: true,
@@ -298,7 +298,7 @@ impl<'a> Checker<'a> {
                 Some(format!("YAML 1.2 reads `{text}` as text; write `true` or `false`"))
             }
             Value::String(text) if expected.contains("number") || expected.contains("integer") => {
-                let digits = text.replace('_', "");
+                let digits = clipped(&text.replace('_', ""));
                 let number = digits.parse::<f64>().is_ok_and(f64::is_finite);
                 number.then(|| format!("write {digits}, without quotes and separators"))
             }
@@ -330,7 +330,7 @@ impl<'a> Checker<'a> {
         match (self.path.as_slice(), index) {
             ([], _) => "`with`".to_owned(),
             ([.., list, _], Some(index)) => format!("item {} of `{list}`", index + 1),
-            ([.., name], _) => format!("`{name}`"),
+            ([.., name], _) => format!("`{}`", clipped(name)),
         }
     }
 }

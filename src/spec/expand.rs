@@ -7,12 +7,19 @@ use super::kind::Arity;
 use super::mistake::{Finding, Findings};
 use super::params::{Params, Resolver};
 use super::pipeline::{Instance, Need, Source, StageDef};
+use super::suggest::clipped;
 use super::template::{Failure, Pattern, Scope};
+use super::values::weight;
 use super::written::Condition;
 use super::yaml::{Node, Tree};
 
 /// A combination without an instance.
 const NONE: u32 = u32::MAX;
+
+/// Bytes of an instance's name, which is also the path of its reports.
+const LONGEST_ID: usize = 2_000;
+/// Bytes that the parameters of all instances may take: each instance has its own.
+const MOST_PARAMETERS: usize = 4 << 30;
 
 /// The instances of one stage by combination.
 struct Table {
@@ -37,9 +44,10 @@ pub(super) fn expand(graph: &Graph, resolver: &Resolver, findings: &mut Findings
     }
     let mut stages = Vec::with_capacity(graph.stages.len());
     let mut instances = Vec::with_capacity(count as usize);
+    let mut weight_left = MOST_PARAMETERS;
     for (number, stage) in graph.stages.iter().enumerate() {
         let start = instances.len();
-        build(graph, number, &tables, resolver, &mut instances, findings);
+        build(graph, number, &tables, resolver, &mut instances, &mut weight_left, findings);
         stages.push(StageDef {
             name: stage.written.name.text.clone(),
             kind: stage.kind.map(|kind| kind.name.to_owned()).unwrap_or_default(),
@@ -174,7 +182,8 @@ impl Compiled<'_> {
         match self.pattern.evaluate(&scope) {
             Ok(serde_json::Value::Bool(value)) => Some(value),
             Ok(other) => {
-                let message = format!("`where` gives {other}, but a condition is true or false");
+                let message =
+                    format!("`where` gives {}, but a condition is true or false", clipped(&other.to_string()));
                 findings.push(
                     Finding::new(self.node.span, message, "not a condition")
                         .help("compare: `==`, `!=`, `<`, `in`, `is defined`"),
@@ -237,6 +246,7 @@ fn build(
     tables: &[Option<Table>],
     resolver: &Resolver,
     instances: &mut Vec<Instance>,
+    weight_left: &mut usize,
     findings: &mut Findings,
 ) {
     let stage = &graph.stages[number];
@@ -260,14 +270,25 @@ fn build(
         let axes = resolver.axes;
         let labels: Vec<(String, String)> =
             table.grid.axes().map(|axis| (axes[axis].name.clone(), axes[axis].labels[point[axis]].clone())).collect();
+        let name = &stage.written.name;
+        let id = id(&name.text, &labels);
+        if id.len() > LONGEST_ID {
+            let message = format!("names such as `{}` have more than {LONGEST_ID} bytes", clipped(&id));
+            findings
+                .push(Finding::new(name.span, message, "too many labels").help("use shorter labels, or fewer axes"));
+            return;
+        }
+        *weight_left = match weight_left.checked_sub(weight(&value)) {
+            Some(left) => left,
+            None => {
+                let most = MOST_PARAMETERS >> 20;
+                let message = format!("the parameters of all instances together have more than {most} MiB");
+                findings.push(Finding::new(name.span, message, "too large by here").help("use fewer instances"));
+                return;
+            }
+        };
         let needs = needs(stage, tables, &gathers, &mut point);
-        instances.push(Instance {
-            stage: number,
-            id: id(&stage.written.name.text, &labels),
-            labels,
-            params: value,
-            needs,
-        });
+        instances.push(Instance { stage: number, id, labels, params: value, needs });
     }
 }
 

@@ -5,12 +5,22 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, NamedSource,
+    SourceCode, SourceSpan, SpanContents,
+};
 
 use super::pipeline::Location;
 
 /// Mistakes beyond this many are counted, not shown: one slip can have a thousand consequences.
 const SHOWN: usize = 50;
+/// Bytes of the lines around a place that are shown whole: a file can be a single line.
+const EXCERPT: usize = 1_000;
+/// Bytes that are shown before and after a place in longer lines.
+const AROUND: usize = 80;
+/// Characters of a message and of its help, whatever they quote.
+const MESSAGE: usize = 600;
+const HELP: usize = 2_000;
 
 /// A range of bytes in one of the files of a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,19 +33,11 @@ pub(super) struct Span {
 /// The files of a pipeline, by the number that spans carry. What the command line says is kept as a file, too, so
 /// that mistakes in it are shown the same way.
 #[derive(Default)]
-pub(super) struct Files(Vec<File>);
-
-struct File {
-    source: NamedSource<Arc<str>>,
-    /// Byte offset of each line.
-    lines: Vec<u32>,
-}
+pub(super) struct Files(Vec<Excerpts>);
 
 impl Files {
     pub fn add(&mut self, name: &str, text: &str) -> u32 {
-        let starts = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at as u32 + 1);
-        let lines = std::iter::once(0).chain(starts).collect();
-        self.0.push(File { source: NamedSource::new(name, Arc::from(text)), lines });
+        self.0.push(Excerpts::new(name, text));
         self.0.len() as u32 - 1
     }
 
@@ -46,9 +48,10 @@ impl Files {
 
     pub fn location(&self, span: Span) -> Location {
         let file = &self.0[span.file as usize];
-        let line = file.lines.partition_point(|&start| start <= span.start) - 1;
+        let line = file.line(span.start as usize);
         let before = Span { start: file.lines[line], end: span.start, ..span };
-        Location { file: file.source.name().to_owned(), line: line + 1, column: self.slice(before).chars().count() + 1 }
+        let column = self.slice(before).chars().count() + 1;
+        Location { file: file.source.name().to_owned(), line: line + 1, column }
     }
 }
 
@@ -123,11 +126,15 @@ impl Findings {
 
 impl Finding {
     fn into_mistake(self, files: &Files) -> Mistake {
-        let at = |span: Span| (span.start as usize)..(span.end.max(span.start) as usize);
+        let source = files.0[self.span.file as usize].clone();
+        let at = |span: Span| source.marked(span);
         let mut help = self.help;
-        let mut labels = vec![LabeledSpan::new_primary_with_span(Some(self.label), at(self.span))];
+        let label = limited(self.label, MESSAGE);
+        let mut labels = vec![LabeledSpan::new_primary_with_span(Some(label), at(self.span))];
         match self.also {
-            Some((span, label)) if span.file == self.span.file => {
+            Some((span, label))
+                if span.file == self.span.file && source.is_short(self.span) && source.is_short(span) =>
+            {
                 labels.push(LabeledSpan::new_with_span(Some(label), at(span)));
             }
             Some((span, label)) => {
@@ -138,12 +145,108 @@ impl Finding {
             None => {}
         }
         Mistake {
-            message: self.message,
-            help,
+            message: limited(self.message, MESSAGE),
+            help: help.map(|help| limited(help, HELP)),
             location: files.location(self.span),
-            source: files.0[self.span.file as usize].source.clone(),
+            source,
             labels,
         }
+    }
+}
+
+/// The first `most` characters of a text.
+fn limited(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+/// A file whose excerpts are short even when its lines are not, and are found without reading it from its start.
+#[derive(Clone, Debug)]
+struct Excerpts {
+    source: NamedSource<Arc<str>>,
+    /// Byte offset of each line.
+    lines: Arc<[u32]>,
+}
+
+impl Excerpts {
+    fn new(name: &str, text: &str) -> Self {
+        let starts = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at as u32 + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        Self { source: NamedSource::new(name, Arc::from(text)), lines }
+    }
+
+    /// The number of the line that holds an offset.
+    fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start as usize <= at) - 1
+    }
+
+    /// Where a line begins, or the file ends.
+    fn start(&self, line: usize) -> usize {
+        self.lines.get(line).map_or(self.source.inner().len(), |&start| start as usize)
+    }
+
+    /// The last place not behind `at` where a character begins.
+    fn boundary(&self, at: usize) -> usize {
+        let text = self.source.inner();
+        (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+    }
+
+    /// What is marked of a span: its first bytes when it is longer than an excerpt.
+    fn marked(&self, span: Span) -> std::ops::Range<usize> {
+        let start = span.start as usize;
+        let end = (span.end as usize).clamp(start, start + EXCERPT);
+        start..self.boundary(end).max(start)
+    }
+
+    /// The lines of a span, with those before and after.
+    fn around(&self, from: usize, to: usize, before: usize, after: usize) -> std::ops::Range<usize> {
+        self.start(self.line(from).saturating_sub(before))..self.start(self.line(to) + after + 1)
+    }
+
+    /// Whether the lines around a place can be shown whole.
+    fn is_short(&self, span: Span) -> bool {
+        let marked = self.marked(span);
+        self.around(marked.start, marked.end, 1, 1).len() <= EXCERPT
+    }
+}
+
+impl SourceCode for Excerpts {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let text: &str = self.source.inner();
+        let (from, to) = (self.boundary(span.offset()), self.boundary(span.offset() + span.len()));
+        let lines = self.around(from, to, before, after);
+        let first = self.line(lines.start);
+        let name = self.source.name().to_owned();
+        // The lines of two places that are shown together are longer than those of each.
+        if lines.len() <= 3 * EXCERPT {
+            let shifted = SourceSpan::from(span.offset() - lines.start..span.offset() - lines.start + span.len());
+            let found = text.as_bytes()[lines.clone()].read_span(&shifted, before, after)?;
+            let shown = lines.start + found.span().offset();
+            let shown = shown..shown + found.span().len();
+            let contents = MietteSpanContents::new_named(
+                name,
+                &text.as_bytes()[shown.clone()],
+                shown.into(),
+                first + found.line(),
+                found.column(),
+                found.line_count(),
+            );
+            return Ok(Box::new(contents));
+        }
+        let line = self.line(from);
+        let start = if before == 0 { from } else { self.boundary(from.saturating_sub(AROUND)).max(self.start(line)) };
+        let to = to.min(self.boundary(from + EXCERPT));
+        let end = self.boundary(to + AROUND).min(self.start(self.line(to) + 1)).max(start);
+        let (shown, column) = (SourceSpan::from(start..end), start - self.start(line));
+        Ok(Box::new(MietteSpanContents::new_named(name, &text.as_bytes()[start..end], shown, line, column, 1)))
     }
 }
 
@@ -154,7 +257,7 @@ pub struct Mistake {
     /// What to do about it.
     pub help: Option<String>,
     pub location: Location,
-    source: NamedSource<Arc<str>>,
+    source: Excerpts,
     labels: Vec<LabeledSpan>,
 }
 

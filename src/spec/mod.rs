@@ -5,6 +5,8 @@ mod axes;
 mod changes;
 mod check;
 mod expand;
+#[doc(hidden)]
+pub mod fuzz;
 mod graph;
 mod grid;
 mod include;
@@ -16,7 +18,7 @@ pub mod pipeline;
 mod scalar;
 mod schema;
 mod segments;
-mod suggest;
+pub(crate) mod suggest;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ pub use kind::{Arity, Column, Form, KindSpec, KindTable, Output, ParamError, Por
 pub use mistake::{Mistake, Mistakes};
 pub use pipeline::{Axis, Instance, Location, Need, Pipeline, Source, StageDef};
 pub use schema::schema;
+pub use yaml::BYTES as FILE_BYTES;
 
 use axes::Axes;
 use mistake::{Files, Finding, Findings, Span};

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::Number;
 
+use super::suggest::clipped;
 use super::yaml::Tree;
 
 /// The value of an unquoted scalar, or a message and what to do.
@@ -27,7 +28,8 @@ pub(super) fn resolve(text: Cow<'_, str>) -> Result<Tree, (String, String)> {
         && !digits.is_empty()
         && digits.chars().all(|digit| digit.is_digit(base))
     {
-        return u64::from_str_radix(digits, base).map(|value| Tree::Number(value.into())).map_err(|_| too_large(&text));
+        let value = u64::from_str_radix(digits, base);
+        return value.map(|value| Tree::Number(value.into())).map_err(|_| too_large(&text, INTEGERS));
     }
     if unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         return integer(&text, unsigned);
@@ -37,20 +39,25 @@ pub(super) fn resolve(text: Cow<'_, str>) -> Result<Tree, (String, String)> {
     }
     match text.parse::<f64>().ok().and_then(Number::from_f64) {
         Some(number) => Ok(Tree::Number(number)),
-        None => Err(too_large(&text)),
+        None => Err(too_large(&text, "the largest number is about 1.8e308; quote it to mean the text")),
     }
 }
 
 fn integer(text: &str, unsigned: &str) -> Result<Tree, (String, String)> {
     if unsigned.len() > 1 && unsigned.starts_with('0') {
+        let sign = if text.starts_with('-') { "-" } else { "" };
+        let digits = match unsigned.trim_start_matches('0') {
+            "" => "0",
+            digits => digits,
+        };
         return Err((
-            format!("`{text}` is octal in YAML 1.1 and decimal in YAML 1.2"),
-            format!("write `{}`, or quote it to mean the text", unsigned.trim_start_matches('0')),
+            format!("`{}` is octal in YAML 1.1 and decimal in YAML 1.2", clipped(text)),
+            format!("write `{}`, or quote it to mean the text", clipped(&format!("{sign}{digits}"))),
         ));
     }
     let text = text.strip_prefix('+').unwrap_or(text);
     let number = text.parse::<u64>().map(Number::from).or_else(|_| text.parse::<i64>().map(Number::from));
-    number.map(Tree::Number).map_err(|_| too_large(text))
+    number.map(Tree::Number).map_err(|_| too_large(text, INTEGERS))
 }
 
 /// `[0-9]*(.[0-9]*)?([eE][-+]?[0-9]+)?` with at least one digit before the exponent.
@@ -68,8 +75,10 @@ fn is_float(text: &str) -> bool {
     digits(whole) && digits(fraction) && whole.len() + fraction.len() > 0 && exponent_fits
 }
 
-fn too_large(text: &str) -> (String, String) {
-    (format!("the number `{text}` is too large"), "integers have 64 bits; quote it to mean the text".into())
+const INTEGERS: &str = "integers have 64 bits; quote it to mean the text";
+
+fn too_large(text: &str, help: &str) -> (String, String) {
+    (format!("the number `{}` is too large", clipped(text)), help.to_owned())
 }
 
 #[cfg(test)]
@@ -102,6 +111,18 @@ mod tests {
         assert_eq!(read("18446744073709551615"), "number 18446744073709551615");
         assert_eq!(read("True"), "bool true");
         assert_eq!(read("~"), "Null");
+    }
+
+    #[test]
+    fn what_is_refused_comes_with_what_to_write() {
+        let help = |text: &'static str| resolve(text.into()).expect_err(text).1;
+        assert!(help("00").starts_with("write `0`"), "{}", help("00"));
+        assert!(help("-007").starts_with("write `-7`"), "{}", help("-007"));
+        assert!(help("1e999").contains("1.8e308"), "{}", help("1e999"));
+        assert!(help("18446744073709551616").contains("64 bits"));
+        let long = "9".repeat(1_000_000);
+        let (message, help) = resolve(long.into()).expect_err("too large");
+        assert!(message.len() + help.len() < 400, "{message}");
     }
 
     #[test]

@@ -2,12 +2,27 @@
 
 /// How many names a message lists before it only counts them.
 const LISTED: usize = 16;
+/// Characters that a message quotes of a value.
+const QUOTED: usize = 80;
+/// Longer names are not compared: it takes as many steps as the product of their lengths.
+const COMPARED: usize = 256;
+
+/// A value as messages quote it: its first characters, and how many there are when that is not all.
+pub(crate) fn clipped(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}... ({} characters)", &text[..end], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
 
 /// The candidate that is most like `given`, if one is like it at all.
-pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > COMPARED {
+        return None;
+    }
     let lower = given.to_lowercase();
     let limit = (given.chars().count() / 3).max(1);
-    let alike = candidates.into_iter().filter_map(|name| {
+    let alike = candidates.into_iter().filter(|name| name.len() <= COMPARED).filter_map(|name| {
         let edits = strsim::damerau_levenshtein(&lower, &name.to_lowercase());
         let contained = lower.len().min(name.len()) > 2 && (name.contains(&lower) || lower.contains(name));
         (edits <= limit || contained).then_some((edits, name))
@@ -16,21 +31,22 @@ pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
 }
 
 /// `did you mean `x`? Stages: a, b, c`, with `title` such as `stages`.
-pub(super) fn help<'a>(given: &str, title: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub(crate) fn help<'a>(given: &str, title: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let list = listed(candidates.clone());
     match nearest(given, candidates) {
-        Some(name) => format!("did you mean `{name}`? {title}: {list}"),
+        Some(name) => format!("did you mean `{}`? {title}: {list}", clipped(name)),
         None => format!("{title}: {list}"),
     }
 }
 
 /// `a, b, c`, or `none`.
-pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.into_iter().collect();
-    match names.len() {
-        0 => "none".to_owned(),
-        count if count > LISTED => format!("{}, and {} more", names[..LISTED].join(", "), count - LISTED),
-        _ => names.join(", "),
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(LISTED).map(clipped).collect();
+    match (shown.len(), names.count()) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{}, and {more} more", shown.join(", ")),
     }
 }
 

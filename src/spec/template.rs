@@ -1,27 +1,33 @@
 //! Values with `{{ expression }}` in them: compiled once, checked for unknown names, evaluated per combination of the
-//! axes that they use. Expressions are minijinja's; they see axis values, labels and `vars`, and no files,
-//! environment or clock.
+//! axes that they use. Expressions are minijinja's, within limits ([`crate::jinja`]); they see axis values, labels and
+//! `vars`, and no files, environment or clock.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use minijinja::value::ValueKind;
-use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind};
 use serde_json::Value;
 
 use super::axes::Axes;
 use super::grid::AxisSet;
 use super::mistake::{Files, Finding, Findings, Span};
 use super::segments::{Segment, segments};
-use super::suggest;
-use super::values::{json, plain};
+use super::suggest::{self, clipped};
+use super::values::{json, plain, weight};
 use super::yaml::{Node, Tree, Word};
+use crate::jinja::{self, Expression, Limits};
 
-/// Steps that one expression may take.
-const FUEL: u64 = 100_000;
+/// What one expression may use.
+const LIMITS: Limits = Limits { steps: 100_000, value: 1 << 20, work: 16 << 20 };
+/// Bytes of text that all templates of a pipeline together may make.
+const TEXT: usize = 256 << 20;
 
 /// What expressions are compiled and evaluated with.
 pub(super) struct Engine {
     environment: Environment<'static>,
+    /// What is left of [`TEXT`].
+    text_left: Cell<usize>,
     vars: Value,
     vars_scope: minijinja::Value,
 }
@@ -45,9 +51,8 @@ pub(super) enum Part<'e> {
 }
 
 pub(super) struct Compiled<'e> {
-    expression: Expression<'e, 'static>,
-    /// `dataset.source`, `vars.epochs`, `seed`: what it looks up.
-    names: Vec<String>,
+    engine: &'e Engine,
+    expression: Expression<'e>,
     span: Span,
 }
 
@@ -61,12 +66,6 @@ pub(super) struct Scope<'a> {
 impl Engine {
     /// `vars` are plain values.
     pub fn new(vars: &[(Word, Node)], findings: &mut Findings) -> Self {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(FUEL));
-        // What these do makes no sense in an expression without statements.
-        environment.remove_global("debug");
-        environment.remove_global("namespace");
         for (name, node) in vars {
             if let Some(span) = first_template(node) {
                 let message = format!("`vars.{}` holds a template", name.text);
@@ -77,10 +76,21 @@ impl Engine {
             }
         }
         let vars = Value::Object(vars.iter().map(|(name, node)| (name.text.clone(), plain(node))).collect());
-        Self { environment, vars_scope: minijinja::value::Serde(&vars).into(), vars }
+        Self {
+            environment: jinja::environment(LIMITS),
+            text_left: Cell::new(TEXT),
+            vars_scope: minijinja::value::Serde(&vars).into(),
+            vars,
+        }
     }
 
-    pub fn compile(&self, node: &Node, scope: &mut Scope, files: &Files, findings: &mut Findings) -> Pattern<'_> {
+    pub fn compile<'e>(
+        &'e self,
+        node: &'e Node,
+        scope: &mut Scope,
+        files: &Files,
+        findings: &mut Findings,
+    ) -> Pattern<'e> {
         match &node.value {
             Tree::Broken => Pattern::Broken,
             Tree::Text(text) if text.contains("{{") => self.compile_text(text, node.span, scope, files, findings),
@@ -110,14 +120,14 @@ impl Engine {
         }
     }
 
-    fn compile_text(
-        &self,
-        text: &str,
+    fn compile_text<'e>(
+        &'e self,
+        text: &'e str,
         span: Span,
         scope: &mut Scope,
         files: &Files,
         findings: &mut Findings,
-    ) -> Pattern<'_> {
+    ) -> Pattern<'e> {
         // Escapes and line folding change offsets: then the whole value is marked.
         let base = files.slice(span).find(text).map(|at| span.start + at as u32);
         let place = |range: &Range<usize>| match base {
@@ -157,19 +167,23 @@ impl Engine {
         }
     }
 
-    fn expression(&self, source: &str, span: Span, scope: &mut Scope, findings: &mut Findings) -> Option<Compiled<'_>> {
-        let expression = match self.environment.compile_expression_owned(source.to_owned()) {
+    fn expression<'e>(
+        &'e self,
+        source: &'e str,
+        span: Span,
+        scope: &mut Scope,
+        findings: &mut Findings,
+    ) -> Option<Compiled<'e>> {
+        let expression = match Expression::new(source) {
             Ok(expression) => expression,
             Err(error) => {
-                let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+                let detail = error.detail().map_or_else(|| error.kind().to_string(), clipped);
                 findings.push(Finding::new(span, format!("not an expression: {detail}"), "in this template"));
                 return None;
             }
         };
-        let mut names: Vec<String> = expression.undeclared_variables(true).into_iter().collect();
-        names.sort();
-        let known = names.iter().all(|name| self.is_known(name, span, scope, findings));
-        known.then_some(Compiled { expression, names, span })
+        let known = expression.names.iter().all(|name| self.is_known(name, span, scope, findings));
+        known.then_some(Compiled { engine: self, expression, span })
     }
 
     /// Whether `name` can be looked up at all; axes that it needs are added to those in use.
@@ -298,7 +312,7 @@ fn missing(name: &str, axes: &Axes, point: &[usize]) -> Option<(String, String, 
                 "{}; to allow for its absence, write `{path}.{part} | default(...)` or `{path}.{part} is defined`",
                 suggest::help(part, &format!("`{path}` has"), map.keys().map(String::as_str))
             ),
-            None => format!("`{path}` is {value}, which has no parts"),
+            None => format!("`{path}` is {}, which has no parts", clipped(&value.to_string())),
         };
         return Some((format!("`{path}.{part}` is undefined"), label, help));
     }
@@ -322,7 +336,9 @@ impl Pattern<'_> {
             Self::Constant(value) => value.clone(),
             Self::Whole(compiled) => {
                 let value = compiled.evaluate(scope)?;
-                json(&value).map_err(|message| compiled.failure(message, false))?
+                let value = json(&value).map_err(|message| compiled.failure(message, false))?;
+                compiled.count(weight(&value))?;
+                value
             }
             Self::Text(parts) => {
                 let mut text = String::new();
@@ -333,7 +349,9 @@ impl Pattern<'_> {
                             let value = compiled.evaluate(scope)?;
                             match value.kind() {
                                 ValueKind::String | ValueKind::Number | ValueKind::Bool => {
-                                    text.push_str(&value.to_string())
+                                    let part = value.to_string();
+                                    compiled.count(part.len())?;
+                                    text.push_str(&part);
                                 }
                                 kind => {
                                     let message = format!("a {kind} cannot be part of a text");
@@ -357,13 +375,13 @@ impl Pattern<'_> {
 
 impl Compiled<'_> {
     fn evaluate(&self, scope: &minijinja::Value) -> Result<minijinja::Value, Failure<'_>> {
-        match self.expression.eval(scope.clone()) {
+        match self.expression.evaluate(&self.engine.environment, LIMITS, scope.clone()) {
             Ok(value) if value.is_undefined() => Err(self.failure("undefined value".into(), true)),
             Ok(value) => Ok(value),
             Err(error) => {
-                let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+                let detail = error.detail().map_or_else(|| error.kind().to_string(), clipped);
                 let message = match error.kind() {
-                    ErrorKind::OutOfFuel => "the expression takes too long".to_owned(),
+                    ErrorKind::OutOfFuel => "the expression takes too long, or makes too much of a value".to_owned(),
                     _ => format!("the expression fails: {detail}"),
                 };
                 Err(self.failure(message, error.kind() == ErrorKind::UndefinedError))
@@ -371,8 +389,26 @@ impl Compiled<'_> {
         }
     }
 
+    /// Counts text that a template made.
+    fn count(&self, bytes: usize) -> Result<(), Failure<'_>> {
+        match self.engine.text_left.get().checked_sub(bytes) {
+            Some(left) => {
+                self.engine.text_left.set(left);
+                Ok(())
+            }
+            None => {
+                let message = format!("the templates of the pipeline make more than {} MiB of text", TEXT >> 20);
+                Err(self.failure(message, false))
+            }
+        }
+    }
+
     fn failure(&self, message: String, undefined: bool) -> Failure<'_> {
-        Failure::At(Failed { span: self.span, message, undefined: undefined.then_some(self.names.as_slice()) })
+        Failure::At(Failed {
+            span: self.span,
+            message,
+            undefined: undefined.then_some(self.expression.names.as_slice()),
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::suggest::clipped;
+
 /// Whether a value has the type, or is one of the constants, of a schema.
 pub(super) fn type_fits(schema: &Value, value: &Value) -> bool {
     let fits = |name: &str| match name {
@@ -52,7 +54,7 @@ pub(super) fn found(value: &Value) -> String {
         Value::Null => "nothing".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => format!("the text `{text}`"),
+        Value::String(text) => format!("the text `{}`", clipped(text)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a map".to_owned(),
     }

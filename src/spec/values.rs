@@ -19,6 +19,17 @@ pub(super) fn plain(node: &Node) -> Value {
     }
 }
 
+/// About how many bytes a value takes.
+pub(super) fn weight(value: &Value) -> usize {
+    let own = size_of::<Value>();
+    match value {
+        Value::String(text) => own + text.len(),
+        Value::Array(items) => own + items.iter().map(weight).sum::<usize>(),
+        Value::Object(map) => own + map.iter().map(|(key, value)| own + key.len() + weight(value)).sum::<usize>(),
+        _ => own,
+    }
+}
+
 /// The result of an expression as JSON; the error says why it cannot be a parameter.
 pub(super) fn json(value: &minijinja::Value) -> Result<Value, String> {
     Ok(match value.kind() {

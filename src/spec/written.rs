@@ -3,7 +3,7 @@
 
 use super::keys;
 use super::mistake::{Finding, Findings, Span};
-use super::suggest;
+use super::suggest::{self, clipped};
 use super::yaml::{Node, Tree, Word};
 
 /// All files of a pipeline together.
@@ -62,6 +62,10 @@ pub(super) struct Matcher {
     pub axes: Vec<(Word, Vec<Word>)>,
 }
 
+/// Bytes of a name, and of a label: with its axis it names a folder of reports, which has at most 255.
+const NAME: usize = 100;
+const LABEL: usize = 150;
+
 /// The pipeline that the merged tree of all files spells.
 pub(super) fn read(root: Node, findings: &mut Findings) -> Written {
     let mut written = Written::default();
@@ -87,9 +91,9 @@ pub(super) fn read(root: Node, findings: &mut Findings) -> Written {
 
 fn axis(name: Word, node: Node, findings: &mut Findings) -> Option<AxisWritten> {
     if !is_name(&name.text) || keys::RESERVED.contains(&name.text.as_str()) || name.text.contains('-') {
-        let message = format!("`{}` cannot name an axis", name.text);
+        let message = format!("`{}` cannot name an axis", clipped(&name.text));
         findings.push(Finding::new(name.span, message, "this name").help(format!(
-            "templates use the name: letters, digits and `_`, and none of {}",
+            "templates use the name: at most 100 letters, digits and `_`, and none of {}",
             suggest::listed(keys::RESERVED.iter().copied())
         )));
         return None;
@@ -136,12 +140,18 @@ fn label(item: Node, findings: &mut Findings) -> Option<(Word, Node)> {
 
 fn label_is_sound(label: &Word, findings: &mut Findings) -> bool {
     let text = &label.text;
+    if text.len() > LABEL {
+        let message = format!("the label `{}` has {} bytes; at most {LABEL} fit", clipped(text), text.len());
+        let finding = Finding::new(label.span, message, "too long to name a folder");
+        findings.push(finding.help("write a map from a short label to its parameters: `short: {...}`"));
+        return false;
+    }
     let sound = !text.is_empty()
         && text.trim() == text
         && !text.contains(['[', ']', '{', '}', ',', '=', '*', '"', '\''])
         && !text.contains(char::is_control);
     if !sound {
-        let message = format!("`{text}` cannot be a label");
+        let message = format!("`{}` cannot be a label", clipped(text));
         findings.push(Finding::new(label.span, message, "this label").help(
             "labels are part of names like `model[seed=1]`: no brackets, commas, `=`, `*`, quotes or outer spaces",
         ));
@@ -151,9 +161,9 @@ fn label_is_sound(label: &Word, findings: &mut Findings) -> bool {
 
 fn stage(name: Word, node: Node, findings: &mut Findings) -> StageWritten {
     if !is_name(&name.text) {
-        let message = format!("`{}` cannot name a stage", name.text);
+        let message = format!("`{}` cannot name a stage", clipped(&name.text));
         let finding = Finding::new(name.span, message, "this name");
-        findings.push(finding.help("begin with a letter; then letters, digits, `_` and `-`"));
+        findings.push(finding.help("begin with a letter; then letters, digits, `_` and `-`; at most 100"));
     }
     let broken = matches!(node.value, Tree::Broken);
     let mut stage = StageWritten {
@@ -312,10 +322,10 @@ pub(super) fn texts(node: Node, what: &str, findings: &mut Findings) -> Vec<Word
 fn name(node: Node, what: &str, findings: &mut Findings) -> Option<Word> {
     let word = text(node, what, findings)?;
     if !is_name(&word.text) {
-        let message = format!("`{}` cannot be {what}", word.text);
+        let message = format!("`{}` cannot be {what}", clipped(&word.text));
         findings.push(
             Finding::new(word.span, message, "this name").help(
-                "it also names the folder of the reports: begin with a letter; then letters, digits, `_` and `-`",
+                "it also names the folder of the reports: begin with a letter; then letters, digits, `_` and `-`; at most 100",
             ),
         );
     }
@@ -323,12 +333,13 @@ fn name(node: Node, what: &str, findings: &mut Findings) -> Option<Word> {
 }
 
 fn is_name(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+    text.len() <= NAME
+        && text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 pub(super) fn unknown_key(key: &Word, table: &[keys::Known], what: &str, findings: &mut Findings) {
-    let message = format!("{what} has no key `{}`", key.text);
+    let message = format!("{what} has no key `{}`", clipped(&key.text));
     let help = suggest::help(&key.text, "its keys", table.iter().map(|known| known.name));
     findings.push(Finding::new(key.span, message, "unknown key").help(help));
 }

@@ -12,13 +12,14 @@ use serde_json::Number;
 
 use super::mistake::{Files, Finding, Findings, Span};
 use super::scalar;
+use super::suggest::clipped;
 
 /// Deeper nesting is a mistake or an attack.
 const DEPTH: usize = 64;
 /// How many nodes aliases may copy in one file ("billion laughs").
 const COPIES: usize = 20_000;
 /// Files are refused above this size.
-const BYTES: usize = 32 << 20;
+pub const BYTES: usize = 32 << 20;
 
 /// A value as written.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl Node {
             Tree::Null => "nothing".to_owned(),
             Tree::Bool(value) => format!("`{value}`"),
             Tree::Number(number) => format!("the number {number}"),
-            Tree::Text(text) => format!("the text `{text}`"),
+            Tree::Text(text) => format!("the text `{}`", clipped(text)),
             Tree::List(_) => "a list".to_owned(),
             Tree::Map(_) => "a map".to_owned(),
             Tree::Broken => "something broken".to_owned(),
@@ -92,7 +93,7 @@ pub(super) fn read(name: &str, bytes: &[u8], files: &mut Files, findings: &mut F
     };
     let top = Span { file, start: 0, end: 0 };
     if text.len() > BYTES {
-        let message = format!("the file has {} bytes; at most {BYTES} are read", text.len());
+        let message = format!("the file has more than {} MiB", BYTES >> 20);
         return fail(Finding::new(top, message, "is this a pipeline?"));
     }
     let is_bare = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
@@ -181,7 +182,11 @@ impl Reader<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = match &tag {
                     Some(tag) if tag.core_suffix().is_none() => {
-                        let finding = Finding::new(span, format!("unknown tag `{}`", tag.original()), "this value");
+                        let finding = Finding::new(
+                            span,
+                            format!("unknown tag `{}`", clipped(&tag.original().to_string())),
+                            "this value",
+                        );
                         self.findings.push(finding.help("pipelines have no tags; write the plain value"));
                         return self.value(anchor, span, Tree::Broken);
                     }
@@ -273,7 +278,7 @@ impl Reader<'_> {
         for run in order.chunk_by(|&a, &b| entries[a].0.text == entries[b].0.text).filter(|run| run.len() > 1) {
             let first = &entries[run[0]].0;
             for &again in &run[1..] {
-                let message = format!("the key `{}` occurs twice in this map", first.text);
+                let message = format!("the key `{}` occurs twice in this map", clipped(&first.text));
                 let finding =
                     Finding::new(entries[again].0.span, message, "the second one").also(first.span, "the first");
                 self.findings.push(finding.help("remove or rename one of them"));

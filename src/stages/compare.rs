@@ -47,12 +47,15 @@ pub struct Params {
     pub correction: Correction,
     /// Level of significance; intervals cover `1 - alpha`.
     #[serde(default = "default_alpha")]
+    #[schemars(range(min = 0, max = 1))]
     pub alpha: f64,
     /// Draws of the bootstrap intervals over users.
     #[serde(default = "default_resamples")]
+    #[schemars(range(min = 100, max = 1_000_000))]
     pub resamples: usize,
     /// Seed of the bootstrap.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub seed: u64,
 }
 

@@ -25,6 +25,7 @@ pub struct Params {
     pub metrics: Vec<String>,
     /// Cut-offs.
     #[serde(default = "default_k")]
+    #[schemars(inner(range(min = 1, max = 10_000)))]
     pub k: Vec<usize>,
     /// Also aggregates over groups of users.
     #[serde(default)]
@@ -54,6 +55,7 @@ pub struct Groups {
     pub by: GroupBy,
     /// How many groups.
     #[serde(default = "default_bins")]
+    #[schemars(range(min = 1, max = 1_000))]
     pub bins: usize,
 }
 

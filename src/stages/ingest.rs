@@ -35,6 +35,7 @@ pub struct Params {
     pub format: Format,
     /// The largest share of malformed lines, per file, that is accepted.
     #[serde(default = "one_in_a_thousand")]
+    #[schemars(range(min = 0, max = 1))]
     pub max_malformed: f64,
     /// Which rows stay, step by step; by default the earliest of repeated user-item pairs within a part.
     #[serde(default = "one_row_per_pair")]

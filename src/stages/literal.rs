@@ -14,6 +14,9 @@ use crate::store::parquet;
 
 pub struct Literal;
 
+/// All integers up to here are floats: 2^53.
+const EXACT: u64 = 1 << 53;
+
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -78,7 +81,19 @@ fn column(params: &Params, name: &str) -> Result<ArrayRef, ParamError> {
         }
         Some(Value::Number(_)) => {
             cell("numbers", &Value::is_number)?;
-            if cells.iter().all(|cell| cell.is_null() || cell.is_i64()) {
+            let whole = cells.iter().all(|cell| cell.is_null() || cell.is_i64());
+            let too_large = |cell: &Value| {
+                let integer = cell.as_i64().map(i64::unsigned_abs).or(cell.as_u64());
+                integer.is_some_and(|integer| integer > EXACT)
+            };
+            if let Some(row) = cells.iter().position(|cell| too_large(cell)).filter(|_| !whole) {
+                return Err(ParamError {
+                    path: vec!["rows".to_owned(), row.to_string(), name.to_owned()],
+                    message: format!("the column holds `f64`, in which {} is another number", cells[row]),
+                    help: Some("quote the numbers of this column to keep them as texts".to_owned()),
+                });
+            }
+            if whole {
                 Arc::new(cells.iter().map(|cell| cell.as_i64()).collect::<Int64Array>())
             } else {
                 Arc::new(cells.iter().map(|cell| cell.as_f64()).collect::<Float64Array>())
@@ -107,6 +122,21 @@ mod tests {
             batch.schema().fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect();
         assert_eq!(types, ["a Utf8", "b Float64", "c Int64", "d Boolean"]);
         assert_eq!((batch.num_rows(), batch.column(0).null_count(), batch.column(2).null_count()), (3, 1, 2));
+    }
+
+    #[test]
+    fn integers_are_kept_exactly_or_refused() {
+        let large = table(json!([{ "a": 9_007_199_254_740_993_i64 }, { "a": i64::MAX }])).unwrap();
+        assert_eq!(large.column(0).as_ref(), &Int64Array::from(vec![9_007_199_254_740_993, i64::MAX]));
+        for rows in [
+            json!([{ "a": 18_446_744_073_709_551_615_u64 }]),
+            json!([{ "a": 0.5 }, { "a": 9_007_199_254_740_993_i64 }]),
+            json!([{ "a": 0.5 }, { "a": -9_007_199_254_740_993_i64 }]),
+        ] {
+            let error = table(rows.clone()).expect_err(&rows.to_string());
+            assert!(error.message.contains("another number") && error.help.is_some(), "{}", error.message);
+        }
+        assert!(table(json!([{ "a": 0.5 }, { "a": 9_007_199_254_740_992_i64 }, { "a": 1e300 }])).is_ok());
     }
 
     #[test]

@@ -5,11 +5,15 @@ mod columns;
 mod compare;
 mod concat;
 mod describe;
+#[cfg(test)]
+mod documented;
 mod evaluate;
 mod ingest;
 mod literal;
 #[cfg(test)]
 mod pinned;
+#[cfg(test)]
+mod ranges;
 mod report;
 mod split;
 mod synthetic;

@@ -38,6 +38,7 @@ pub struct Params {
     pub metrics: Vec<String>,
     /// Digits after the point.
     #[serde(default = "default_digits")]
+    #[schemars(range(min = 0, max = 15))]
     pub digits: usize,
     /// Show values times 100.
     #[serde(default)]
@@ -82,6 +83,7 @@ pub struct MarkParams {
     pub test: String,
     /// The corrected p must be below it.
     #[serde(default = "default_alpha")]
+    #[schemars(range(min = 0, max = 1))]
     pub alpha: f64,
 }
 

@@ -29,6 +29,7 @@ pub struct Params {
     pub parts: Vec<String>,
     /// Decides what random shares consist of.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub seed: u64,
     /// What is made of the measures of the artifact `audit`.
     #[serde(default)]

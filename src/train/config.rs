@@ -20,6 +20,7 @@ pub struct Config {
     pub backbone: Backbone,
     /// Width of the vectors.
     #[serde(default = "defaults::dim")]
+    #[schemars(range(min = 1, max = 4_096))]
     pub dim: usize,
     /// `uniform` or `cnsdiff: {...}`.
     #[serde(default = "defaults::sampler", deserialize_with = "spelling::deserialize")]
@@ -32,13 +33,16 @@ pub struct Config {
     pub optimizer: AdamParams,
     /// Training pairs per step.
     #[serde(default = "defaults::batch_size")]
+    #[schemars(range(min = 1, max = 1_048_576))]
     pub batch_size: usize,
     /// Epochs at most.
     #[serde(default = "defaults::epochs")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub epochs: usize,
     #[serde(default)]
     pub reg: Regularisation,
     /// Everything random follows from it.
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub seed: u64,
     /// Which epoch's tables are used: `valid_iid: {...}`, `last`, or `test_oracle: {...}`.
     #[serde(default = "defaults::select", deserialize_with = "spelling::deserialize")]
@@ -46,6 +50,7 @@ pub struct Config {
     pub select: Select,
     /// Recommendations per user: the largest cut-off that will be asked for.
     #[serde(default = "defaults::top_k")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub top_k: usize,
     #[serde(default)]
     pub mask: Mask,

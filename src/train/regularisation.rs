@@ -16,6 +16,7 @@ const LANES: usize = 16;
 #[serde(deny_unknown_fields, default)]
 pub struct Regularisation {
     pub form: Form,
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub weight: f64,
 }
 

@@ -16,9 +16,11 @@ pub enum Select {
         measure: String,
         /// Evaluations without a new best after which training ends; 0 never ends early.
         #[serde(default = "patience")]
+        #[schemars(range(min = 0, max = 1_000_000))]
         patience: usize,
         /// Epochs between evaluations.
         #[serde(default = "one")]
+        #[schemars(range(min = 1, max = 1_000_000))]
         every: usize,
     },
     /// The best on a test set: an upper bound, never a result. For comparison with code that selects so.
@@ -32,9 +34,11 @@ pub enum Select {
         measure: String,
         /// Evaluations without a new best after which training ends; 0 never ends early.
         #[serde(default)]
+        #[schemars(range(min = 0, max = 1_000_000))]
         patience: usize,
         /// Epochs between evaluations.
         #[serde(default = "one")]
+        #[schemars(range(min = 1, max = 1_000_000))]
         every: usize,
     },
     /// The last: no evaluation during training.

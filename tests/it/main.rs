@@ -9,6 +9,7 @@ mod crash;
 mod data;
 mod failures;
 mod lock;
+mod naming;
 mod output;
 mod repository;
 mod shared;

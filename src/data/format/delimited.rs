@@ -332,7 +332,7 @@ impl JsonSchema for Column {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "The name of a column, or its number from 1.",
-            "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }],
+            "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1, "maximum": 65_536 }],
         })
     }
 }

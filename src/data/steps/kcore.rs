@@ -21,9 +21,11 @@ use crate::data::tabulate::tabulate;
 pub struct KCore {
     /// Rows that each user has at least; 0 asks for none.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub user: u32,
     /// Rows that each item has at least; 0 asks for none.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub item: u32,
     /// Look only once, instead of until nothing changes: a user may then be left with fewer rows, those of items
     /// that went.

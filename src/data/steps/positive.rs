@@ -13,9 +13,11 @@ use super::{Lack, Parts, Rule};
 pub struct Positive {
     /// The least weight that counts.
     #[serde(default)]
+    #[schemars(range(min = -1e15, max = 1e15))]
     pub min: Option<f64>,
     /// The weight must be greater than this.
     #[serde(default)]
+    #[schemars(range(min = -1e15, max = 1e15))]
     pub above: Option<f64>,
 }
 

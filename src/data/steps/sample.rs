@@ -14,11 +14,14 @@ pub struct Sample {
     pub of: Sampled,
     /// A share from above 0 to 1, rounded to the nearest number.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
     pub share: Option<f64>,
     /// How many; all stay where there are not more.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
     pub number: Option<u64>,
     #[serde(default)]
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub seed: u64,
 }
 

@@ -83,7 +83,10 @@ impl JsonSchema for Moment {
         json_schema!({
             "description": "A date (midnight UTC), a date and time of ISO 8601 (UTC unless it says otherwise), or seconds \
                             since 1970.",
-            "anyOf": [{ "type": "string" }, { "type": "integer" }],
+            "anyOf": [
+                { "type": "string" },
+                { "type": "integer", "minimum": -LAST_SECOND, "maximum": LAST_SECOND },
+            ],
         })
     }
 }

@@ -68,10 +68,14 @@ pub enum Pick {
 pub struct ScheduleParams {
     pub kind: ScheduleKind,
     /// Number of steps `T`.
+    #[schemars(range(min = 2, max = 1_000))]
     pub steps: usize,
     /// Factor on `min` and `max`.
+    #[schemars(range(min = 0, max = 1_000))]
     pub scale: f64,
+    #[schemars(range(min = 0, max = 1))]
     pub min: f64,
+    #[schemars(range(min = 0, max = 1))]
     pub max: f64,
 }
 
@@ -86,14 +90,18 @@ impl Default for ScheduleParams {
 #[serde(deny_unknown_fields, default)]
 pub struct DenoiserParams {
     /// Width of the hidden layer.
+    #[schemars(range(min = 1, max = 8_192))]
     pub hidden: usize,
     /// Width of the time embedding.
+    #[schemars(range(min = 2, max = 8_192))]
     pub time: usize,
     /// Divide input rows by their norm.
     pub norm: bool,
     /// Dropout on the input, in training and, for `as_released`, in sampling.
+    #[schemars(range(min = 0, max = 1))]
     pub dropout: f64,
     /// Learning rate of the denoiser (`trained` only; not from the released code, which never updates it).
+    #[schemars(range(min = 0, max = 1_000))]
     pub lr: f64,
 }
 
@@ -107,8 +115,11 @@ impl Default for DenoiserParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StartParams {
+    #[schemars(range(min = 1, max = 1_000))]
     pub first: usize,
+    #[schemars(range(min = 1, max = 1_000))]
     pub last: usize,
+    #[schemars(range(min = 1, max = 1_000))]
     pub stride: usize,
     pub pick: Pick,
 }
@@ -124,9 +135,12 @@ impl Default for StartParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixParams {
+    #[schemars(inner(range(min = 0, max = 1_000_000)))]
     pub from: [f64; 2],
+    #[schemars(inner(range(min = 0, max = 1_000_000)))]
     pub to: [f64; 2],
     /// 1 uses the generated vector alone.
+    #[schemars(range(min = 0, max = 1))]
     pub min: f64,
 }
 
@@ -143,6 +157,7 @@ pub struct Params {
     pub variant: Variant,
     /// Epochs with uniform negatives alone, in which a trained denoiser learns. Default: 0 for `as_released`, else 10.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub gen_warmup_epochs: Option<usize>,
     pub space: Space,
     pub condition: Condition,
@@ -153,14 +168,19 @@ pub struct Params {
     /// False: no generated negatives and no diffusion loss (the ablation without diffusion).
     pub generate: bool,
     /// Weight of the contrastive loss; 0 leaves it out.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub cl_weight: f64,
     /// Temperature of the contrastive loss.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub temperature: f64,
     /// Standard deviation of the noise on the contrastive positive.
+    #[schemars(range(min = 0, max = 1_000))]
     pub positive_noise: f64,
     /// Weight of the diffusion loss in the main loss (`as_released`, `trained_joint`).
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub diffusion_weight: f64,
     /// Weight of the causal regulariser within the diffusion loss.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub causal_weight: f64,
     /// Weight the reconstruction error by the fall of the signal-to-noise ratio.
     pub reweight: bool,

@@ -94,3 +94,94 @@ proptest! {
         let _ = try_load(&format!("pipeline: p\nstages:\n  s: {{kind: literal, with: {{value: {text}}}}}"), &Options::default());
     }
 }
+
+/// So many cases, or what PROPTEST_CASES says where that is more.
+fn at_least(cases: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(cases), ..config }
+}
+
+/// Pieces of pipeline files in any order, mostly well formed.
+fn pieces() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "pipeline: p\n",
+        "vars:\n",
+        "axes:\n",
+        "stages:\n",
+        "  s:\n",
+        "    kind: literal\n",
+        "    kind: concat\n",
+        "    over: ",
+        "    needs: ",
+        "    where: ",
+        "    with: ",
+        "    collapse: ",
+        "    except: ",
+        "    overrides: ",
+        "  x: ",
+        "  seed: ",
+        "[1, 2, 3]\n",
+        "[a, b]\n",
+        "{a: 1}\n",
+        "{tables: s}\n",
+        "x\n",
+        "\"{{ x }}\"\n",
+        "\"{{ seed * 2 ~ 'x' }}\"\n",
+        "&a ",
+        "*a\n",
+        "<<: ",
+        "- ",
+        "!!str ",
+        "!x ",
+        "? ",
+        ": ",
+        "|\n",
+        ">\n",
+        "'",
+        "\"",
+        "#",
+        "---\n",
+        "...\n",
+        "\t",
+        "\u{feff}",
+        "\u{0}",
+        "é",
+        "00\n",
+        "1e999\n",
+        ".nan\n",
+        "18446744073709551616\n",
+        "{{",
+        "}}",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\n",
+        " ",
+        "include: fuzz.yaml\n",
+        "include: [a, ../b]\n",
+        "{value: \"{{ x | replace('a', 'b') }}\"}\n",
+        "%YAML 1.1\n",
+    ]);
+    prop::collection::vec(words, 0..40).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(at_least(3_000))]
+
+    #[test]
+    fn no_pipeline_file_panics_or_floods(text in pieces(), cut in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        spec::fuzz::fuzz_pipeline(text.as_bytes(), &*kinds::KINDS);
+        let mut bytes = text.into_bytes();
+        if !bytes.is_empty() {
+            let at = cut.index(bytes.len());
+            bytes[at] = byte;
+            spec::fuzz::fuzz_pipeline(&bytes, &*kinds::KINDS);
+        }
+    }
+
+    #[test]
+    fn no_template_panics_or_floods(text in "[a-z0-9 '\"~*+|().,:\\[\\]{}%<>=!-]{0,60}") {
+        spec::fuzz::fuzz_template(text.as_bytes(), &*kinds::KINDS);
+    }
+}

@@ -99,11 +99,47 @@ fn chains_of_aliases_cannot_nest_without_end() {
 }
 
 #[test]
+fn messages_are_short_whatever_the_file_holds() {
+    let long = "x".repeat(20 << 20);
+    for text in [
+        "#".repeat(33 << 20),
+        format!("# {long}\n{long}: 1"),
+        format!("pipeline: {long}"),
+        format!("pipeline: p\n{long}: 1"),
+        format!("pipeline: p\nstages: {{s: {{kind: {long}}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: literal, over: {long}}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: literal, needs: {{{long}: {long}}}}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: ingest, with: {{source: [{long}]}}}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: train, with: {{backbone: {long}, epochs: {long}}}}}}}"),
+        format!("pipeline: p\naxes: {{a: [{long}]}}\nstages: {{s: {{kind: literal, over: a}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: literal, where: {long}, with: {long}}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: literal, with: {{value: \"{{{{ {long} }}}}\"}}}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: literal, with: {{value: \"{{{{ '{long}' * 'a' }}}}\"}}}}}}"),
+        format!("pipeline: p\nstages: {{s: {{kind: literal, with: {{value: {}}}}}}}", "9".repeat(1 << 20)),
+        format!("pipeline: p\ninclude: {long}\n"),
+        format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("pipeline: !{long} p"),
+        format!("pipeline: *{long}"),
+        "a: b: c".repeat(100_000),
+        (0..100_000).map(|n| format!("k{n}: 1\n")).collect(),
+        (0..100_000).map(|n| format!("k{n}: 1, ")).collect::<String>(),
+    ] {
+        let mistakes = try_load(&text, &Options::default()).expect_err("no pipeline");
+        let rendered = mistakes.render(false, 100);
+        assert!(rendered.len() < 200_000, "{} bytes for {}", rendered.len(), &text[..40]);
+    }
+}
+
+#[test]
 fn expressions_cannot_run_forever() {
     let text = "pipeline: p\nstages:\n  s: {kind: literal, with: {value: \"{{ range(100000) | map('string') | join | length }}\"}}\n";
     let _ = try_load(text, &Options::default());
     let text = text.replace("range(100000)", "range(1000000000)");
     assert_eq!(mistakes(&text, &Options::default()).len(), 1);
+    // Each alone is small.
+    let many = format!("[{}]", vec![r#""{{ 'x' * 1000000 }}""#; 300].join(", "));
+    let text = format!("pipeline: p\nstages:\n  s: {{kind: literal, with: {{value: {many}}}}}\n");
+    assert!(mistakes(&text, &Options::default())[0].contains("256 MiB"));
 }
 
 #[test]

@@ -90,10 +90,11 @@ impl Stage for Train {
     fn resources(config: &Config) -> Resources {
         // Blocks of 256 rows are the unit of parallel work. The tables' size is not known here: an allowance for
         // 100,000 users and items with moments, gradients and the best tables, and for a batch against its negatives.
-        let tables = 8 * 100_000 * config.dim * 4;
-        let batch = 4 * config.batch_size * 2 * config.batch_size * 4;
+        let (dim, batch_size) = (config.dim as u64, config.batch_size as u64);
+        let tables = (8 * 100_000 * 4_u64).saturating_mul(dim);
+        let batch = (4 * 2 * 4 * batch_size).saturating_mul(batch_size);
         let cores = config.batch_size.div_ceil(256).clamp(1, 16);
         let gpus = if config.device == Device::Cpu { 0 } else { 1 };
-        Resources { cores, memory_mib: 512 + ((tables + batch) >> 20) as u64, gpus }
+        Resources { cores, memory_mib: 512 + (tables.saturating_add(batch) >> 20), gpus }
     }
 }
