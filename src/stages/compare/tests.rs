@@ -227,6 +227,28 @@ fn competitors_without_a_run_in_common_are_refused() {
 }
 
 #[test]
+fn identical_competitors_and_single_runs_have_no_spread() {
+    let bench = Bench::new();
+    let told = |gain: f64| -> Vec<(Option<f64>, String)> {
+        let inputs = vec![source(&bench, "a", 1, 0.01), source(&bench, "b", 1, gain)];
+        let batch = compare(&bench, json!({ "reference": "b" }), inputs).unwrap();
+        assert!(f64s(&batch, "cohen_dz").unwrap().iter().skip(2).all(|value| value.is_nan()), "nulls over seeds");
+        let (p, notes) = (f64s(&batch, "p").unwrap(), texts(&batch, "note").unwrap());
+        (0..4).map(|row| (Some(p[row]).filter(|p| !p.is_nan()), notes.value(row).to_owned())).collect()
+    };
+    let (same, lone) = ("all differences are 0".to_owned(), "needs at least 2 pairs, has 1".to_owned());
+    let identical = told(0.01);
+    assert_eq!(
+        identical,
+        [(Some(1.0), same.clone()), (Some(1.0), same.clone()), (None, lone.clone()), (Some(1.0), same)]
+    );
+    let single = told(0.02);
+    assert_eq!(single[2], (None, lone));
+    let note = "with n=1 the smallest possible p is 1, so no difference can be significant";
+    assert_eq!(single[3], (Some(1.0), note.to_owned()));
+}
+
+#[test]
 fn only_the_named_baselines_are_compared() {
     let bench = Bench::new();
     let params = json!({ "reference": "cnsdiff", "baselines": ["dns"], "unit": "user", "tests": ["paired_t"] });
