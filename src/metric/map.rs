@@ -1,5 +1,6 @@
 //! Average precision. Definitions differ in the denominator; here it is the best that a list of `K` can reach, so
-//! that a perfect list is worth 1 for every user.
+//! that a perfect list is worth 1 for every user. RecBole does the same; ranx and pytrec_eval divide by `|R|`, which gives
+//! less where `|R| > K`.
 
 use super::Measure;
 

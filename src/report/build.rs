@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::table::{Cell, Column, Improvement, Row, Span, Table};
-use super::{Finding, Labels, Marks, Model, Selection, agree, label_of, marks, shown};
+use super::number::{decimal, gain, printed};
+use super::table::{Cell, Column, Improvement, Row, Span, Table, sentence};
+use super::{Finding, Labels, Marks, Model, Selection, agree, distinct, label_of, marks, shown};
 
 /// One value of one metric.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,17 @@ impl Layout {
         let listed = |rows: &[String]| rows.iter().any(|label| label == row);
         if self.baselines.is_empty() { !listed(&self.ours) } else { listed(&self.baselines) }
     }
+
+    /// A value in the unit that is shown.
+    fn scaled(&self, value: f64) -> f64 {
+        if self.percent { value * 100.0 } else { value }
+    }
+
+    /// A value as the reader sees it. Whatever is called best, second or strongest is so by this number: values that look
+    /// the same share a place.
+    pub(super) fn printed(&self, value: f64) -> f64 {
+        printed(self.scaled(value), self.digits)
+    }
 }
 
 /// The scores do not fit the layout.
@@ -66,6 +78,8 @@ pub enum TableError {
     UnknownMetric { metric: String, known: String },
     #[error("two scores for the same cell: {cell}")]
     Repeated { cell: String },
+    #[error("a score is {value}, where a finite number is needed: {cell}")]
+    NotFinite { value: f64, cell: String },
     #[error("marks ask for `{test}` over `{unit}`, but the tests that came in are {known}")]
     NoTest { test: String, unit: String, known: String },
 }
@@ -92,7 +106,7 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
             label,
         })
         .collect();
-    (0..columns.len()).for_each(|column| rank(&mut rows, column));
+    (0..columns.len()).for_each(|column| rank(layout, &mut rows, column));
     let mut facts = Vec::new();
     let mut notes = missing_notes(layout, &rows, expected);
     match &layout.over {
@@ -110,7 +124,7 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
     }
     facts.extend(model_facts(layout, scores, models));
     Ok(Table {
-        caption: layout.caption.clone(),
+        caption: sentence(&layout.caption),
         facts,
         notes,
         label: layout.label.clone(),
@@ -170,14 +184,15 @@ fn collect(layout: &Layout, scores: &[Score]) -> Result<BTreeMap<Key, Vec<f64>>,
     let mut seen = BTreeSet::new();
     let mut values: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
     for score in scores {
-        if !seen.insert((&score.labels, &score.metric, score.k)) {
+        let cell = || {
             let labels: Vec<String> = score.labels.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
-            let cell = format!("{} of {}@{}", labels.join(","), score.metric, score.k);
-            return Err(TableError::Repeated { cell });
+            format!("{}@{} of {}", score.metric, score.k, labels.join(","))
+        };
+        if !seen.insert((&score.labels, &score.metric, score.k)) {
+            return Err(TableError::Repeated { cell: cell() });
         }
-        // Metrics without a user to average over are NaN: nothing that a mean should meet.
         if !score.value.is_finite() {
-            continue;
+            return Err(TableError::NotFinite { value: score.value, cell: cell() });
         }
         let row = label_of(&score.labels, &layout.rows).unwrap_or_default().to_owned();
         let key = (row, group(layout, score), score.metric.clone(), score.k);
@@ -239,8 +254,7 @@ fn cell(layout: &Layout, values: Option<&Vec<f64>>, expected: usize) -> Cell {
     };
     let moments = crate::stats::Moments::of(values);
     let missing = moments.n < expected;
-    let scale = if layout.percent { 100.0 } else { 1.0 };
-    let spelled = |value: f64| format!("{:.*}", layout.digits, value * scale);
+    let spelled = |value: f64| decimal(layout.scaled(value), layout.digits);
     Cell {
         missing,
         text: if missing { String::new() } else { spelled(moments.mean) },
@@ -252,10 +266,10 @@ fn cell(layout: &Layout, values: Option<&Vec<f64>>, expected: usize) -> Cell {
     }
 }
 
-/// Marks the best and the second best value of a column; equal values share a place. A lone value is no best one, and of
-/// two the second is no news.
-fn rank(rows: &mut [Row], column: usize) {
-    let mean = |row: &Row| row.cells[column].mean.filter(|_| !row.cells[column].missing);
+/// Marks the best and the second best value of a column, as printed. A lone value is no best one, and of two the second is
+/// no news.
+fn rank(layout: &Layout, rows: &mut [Row], column: usize) {
+    let mean = |row: &Row| row.cells[column].shown().map(|mean| layout.printed(mean));
     let mut means: Vec<f64> = rows.iter().filter_map(mean).collect();
     if means.len() < 2 {
         return;
@@ -276,15 +290,14 @@ fn improvement(layout: &Layout, rows: &[Row], columns: usize) -> Option<Improvem
         return None;
     }
     let best = |column: usize, member: &dyn Fn(&Row) -> bool| {
-        let cells = rows.iter().filter(|row| member(row)).map(|row| &row.cells[column]);
-        cells.filter(|cell| !cell.missing).filter_map(|cell| cell.mean).reduce(f64::max)
+        rows.iter().filter(|row| member(row)).filter_map(|row| row.cells[column].shown()).reduce(f64::max)
     };
-    let gain =
+    let cell =
         |column: usize| match (best(column, &|row| row.ours), best(column, &|row| layout.is_baseline(&row.label))) {
-            (Some(ours), Some(theirs)) if theirs != 0.0 => format!("{:+.2}%", (ours - theirs) / theirs * 100.0),
+            (Some(ours), Some(theirs)) if theirs != 0.0 => gain((ours - theirs) / theirs),
             _ => String::new(),
         };
-    Some(Improvement { title: "vs. best baseline".to_owned(), cells: (0..columns).map(gain).collect() })
+    Some(Improvement { title: "vs. best baseline".to_owned(), cells: (0..columns).map(cell).collect() })
 }
 
 fn missing_notes(layout: &Layout, rows: &[Row], expected: usize) -> Vec<String> {
@@ -348,17 +361,6 @@ fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -> Vec<Strin
 /// The labels of an axis in the order of their first appearance.
 fn axis_labels(scores: &[Score], axis: &str) -> Vec<String> {
     distinct(scores.iter().filter_map(|score| label_of(&score.labels, axis))).into_iter().map(str::to_owned).collect()
-}
-
-/// Distinct values in the order of their first appearance.
-fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
-    let mut all: Vec<T> = Vec::new();
-    for value in values {
-        if !all.contains(&value) {
-            all.push(value);
-        }
-    }
-    all
 }
 
 fn listed(names: &[impl AsRef<str>]) -> String {

@@ -1,9 +1,22 @@
 //! Escaping of text for the formats, so that no label, however odd, breaks a row or is read as markup.
 
-/// For LaTeX text and tables. Brackets and stars are braced: after `\\` they would be taken for its arguments.
+use super::number::MINUS;
+
+/// For LaTeX text and tables, without packages and in any font encoding. Brackets and stars are braced: after `\\` they
+/// would be taken for its arguments. Characters that fonts join to others, such as `--` to a dash, are kept apart.
 pub fn latex(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
+    let mut before = None;
     for c in text.chars() {
+        let joined = match c {
+            '-' | '\'' | ',' => before == Some(c),
+            '`' => matches!(before, Some('`' | '!' | '?')),
+            _ => false,
+        };
+        if joined {
+            out.push_str("{}");
+        }
+        before = Some(c);
         match c {
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', c]),
             '~' => out.push_str("\\textasciitilde{}"),
@@ -13,7 +26,8 @@ pub fn latex(text: &str) -> String {
             '<' => out.push_str("\\ensuremath{<}"),
             '>' => out.push_str("\\ensuremath{>}"),
             '|' => out.push_str("\\textbar{}"),
-            '"' => out.push_str("\\textquotedbl{}"),
+            '"' => out.push_str("\\symbol{34}"),
+            MINUS => out.push_str("$-$"),
             '±' => out.push_str("\\ensuremath{\\pm}"),
             '°' => out.push_str("\\ensuremath{^\\circ}"),
             '—' => out.push_str("---"),
@@ -85,6 +99,8 @@ mod tests {
             r"a\&b\%c\$d\#e\_f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
         );
         assert_eq!(latex("[*]"), "{[}{*}{]}");
+        assert_eq!(latex("\"a\" −0.90%"), "\\symbol{34}a\\symbol{34} $-$0.90\\%");
+        assert_eq!(latex("SL-BPR a--b ''c'' `` ?` -'-"), "SL-BPR a-{}-b '{}'c'{}' `{}` ?{}` -'-");
         assert_eq!(markdown("a|b*c_d\\e\nf<g"), "a\\|b\\*c\\_d\\\\e f&lt;g");
         assert_eq!(csv("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(csv("plain"), "plain");
@@ -107,11 +123,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_label_breaks_a_latex_row(label in "\\PC*|[\\\\&%$#_{}~^\\[\\]*\n|\"<>a]*") {
+        fn no_label_breaks_a_latex_row(label in "\\PC*|[\\\\&%$#_{}~^\\[\\]*\n|\"<>a−`'-]*") {
             let escaped = latex(&label);
-            prop_assert!(bare(&escaped, &['&', '%', '$', '#', '_', '~', '^', '\n', '\r']).iter().all(|&c| c == '^') , "{escaped}");
-            // `^` is left only where `°` is spelled.
+            prop_assert!(bare(&escaped, &['&', '%', '#', '_', '~', '\n', '\r']).is_empty(), "{escaped}");
+            // `^` is left only where `°` is spelled, and `$` around minus signs.
             prop_assert_eq!(bare(&escaped, &['^']).len(), label.matches('°').count());
+            prop_assert_eq!(bare(&escaped, &['$']).len(), 2 * label.matches(MINUS).count());
             let (open, close) = (bare(&escaped, &['{']).len(), bare(&escaped, &['}']).len());
             prop_assert_eq!(open, close);
             prop_assert!(!escaped.contains("\\\\"), "{}", escaped);

@@ -1,7 +1,8 @@
 //! Tables of plain values: what data sets hold, what audits measured. Nothing is averaged or ranked; the rows and columns
 //! come as they are to be shown, and the same templates spell them.
 
-use super::table::{Cell, Column, Row, Span, Table};
+use super::number::grouped;
+use super::table::{Cell, Column, Row, Span, Table, sentence};
 
 /// What is listed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,7 +70,7 @@ pub fn list(listing: Listing) -> Table {
         cells: values.into_iter().zip(&listing.fields).map(|(value, field)| cell(value, field.digits)).collect(),
     };
     Table {
-        caption: listing.caption,
+        caption: sentence(&listing.caption),
         facts: listing.facts,
         notes: listing.notes,
         label: listing.label,
@@ -87,32 +88,10 @@ pub fn list(listing: Listing) -> Table {
 
 fn cell(value: Value, digits: usize) -> Cell {
     match value {
-        Value::Number(value) => Cell { text: spelled(value, digits), mean: Some(value), n: 1, ..Cell::default() },
+        Value::Number(value) => Cell { text: grouped(value, digits), mean: Some(value), n: 1, ..Cell::default() },
         Value::Text(text) => Cell { text, n: 1, ..Cell::default() },
         Value::Missing => Cell { missing: true, ..Cell::default() },
     }
-}
-
-/// A number with separators between thousands.
-fn spelled(value: f64, digits: usize) -> String {
-    let text = format!("{:.digits$}", value.abs());
-    let (whole, fraction) = text.split_once('.').map_or((&*text, ""), |(whole, fraction)| (whole, fraction));
-    let mut out = String::with_capacity(text.len() + 4);
-    let zero = text.chars().all(|c| matches!(c, '0' | '.'));
-    if value < 0.0 && !zero {
-        out.push('-');
-    }
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    if !fraction.is_empty() {
-        out.push('.');
-        out.push_str(fraction);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -144,19 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_spelled_to_be_read() {
-        assert_eq!([spelled(0.0, 0), spelled(999.0, 0), spelled(1_000.0, 0)], ["0", "999", "1,000"]);
-        assert_eq!(
-            [spelled(1_234_567.891, 2), spelled(-0.519, 3), spelled(-0.0001, 2)],
-            ["1,234,567.89", "-0.519", "0.00"]
-        );
-    }
-
-    #[test]
     fn listings_have_no_legend_of_ranks() {
         let text = render(&table(), Format::Md, None).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0].trim_end(), "**Data** Counts.");
+        assert_eq!(lines[0].trim_end(), "**Data.** Counts.");
         assert_eq!(lines[2], "| Data set |  N · ROWS | N · GINI | PART |");
         assert_eq!(lines[4], "| A\\_1     | 1,234,567 |    0.250 | x\\|y |");
         assert_eq!(lines[5], "| B        |        12 |        — |    — |");

@@ -6,6 +6,7 @@ mod escape;
 mod figure;
 mod listing;
 mod marks;
+mod number;
 mod render;
 mod table;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod testing;
 pub use build::{Layout, Score, TableError, build};
 pub use figure::{Popularity, popularity};
 pub use listing::{Field, Listing, Value, list};
-pub use marks::{Finding, Marks};
+pub use marks::{Correction, Finding, Marks, Unit};
 pub use render::{Format, TemplateError, render};
 pub use table::{Cell, Column, Improvement, Mark, Row, Span, Table};
 
@@ -55,4 +56,15 @@ fn agree(a: &Labels, b: &Labels) -> bool {
 /// How a label is shown: by its title, or as it is.
 fn shown(titles: &BTreeMap<String, String>, label: &str) -> String {
     titles.get(label).cloned().unwrap_or_else(|| label.to_owned())
+}
+
+/// Distinct values in the order of their first appearance.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
 }

@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn markdown() {
         let text = render(&table(), Format::Md, None).unwrap();
-        assert!(text.starts_with("**Food &amp; more** Mean ± standard deviation over 3 seeds."), "{text}");
+        assert!(text.starts_with("**Food &amp; more.** Mean ± standard deviation over 3 seeds."), "{text}");
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(lines.len(), 6);
         // Aligned to the eye, and the same number of cells everywhere.
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn latex() {
         let text = render(&table(), Format::Tex, None).unwrap();
-        assert!(text.contains("\\caption{Food \\& more Mean \\ensuremath{\\pm}"), "{text}");
+        assert!(text.contains("\\caption[Food \\& more.]{Food \\& more. Mean \\ensuremath{\\pm}"), "{text}");
         assert!(text.contains("\\label{tab:food_1}"), "{text}");
         assert!(text.contains(" & \\multicolumn{4}{c}{Food} \\\\\n\\cmidrule(lr){2-5}"), "{text}");
         assert!(text.contains("\\textbf{0.0310}$^{*}${\\scriptsize\\,$\\pm$\\,0.0010}"), "{text}");

@@ -7,7 +7,7 @@ use super::Labels;
 /// A table of results. Templates see exactly these fields.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
-    /// The author's words; may be empty.
+    /// The author's words, as sentences; may be empty.
     pub caption: String,
     /// What a reader must know: what is averaged, tests, mask and selection rules. Whole sentences.
     pub facts: Vec<String>,
@@ -81,6 +81,13 @@ pub struct Cell {
     pub mark: Option<Mark>,
 }
 
+impl Cell {
+    /// The unrounded mean of a cell that shows one.
+    pub(super) fn shown(&self) -> Option<f64> {
+        self.mean.filter(|_| !self.missing)
+    }
+}
+
 /// A significant difference to the strongest baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,10 +106,38 @@ impl Mark {
     }
 }
 
+/// The author's words as a sentence that others can follow: with a full stop, if they end without any.
+pub(super) fn sentence(words: &str) -> String {
+    let words = words.trim();
+    let ended =
+        words.trim_end_matches(['"', '\'', '”', '’', '»']).ends_with(['.', '!', '?', ':', ';', '…', '。', '！', '？']);
+    if words.is_empty() || ended { words.to_owned() } else { format!("{words}.") }
+}
+
 /// The line with the gain of the best own row over the best baseline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Improvement {
     pub title: String,
     /// Per column, such as `+3.10%`; empty where one side is missing.
     pub cells: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn captions_end_in_a_full_stop() {
+        for (words, expected) in [
+            ("Results on Food", "Results on Food."),
+            ("Results on Food. ", "Results on Food."),
+            ("Who wins?", "Who wins?"),
+            ("They say \"so.\"", "They say \"so.\""),
+            ("Recall (percent)", "Recall (percent)."),
+            ("結果。", "結果。"),
+            (" ", ""),
+        ] {
+            assert_eq!(sentence(words), expected);
+        }
+    }
 }

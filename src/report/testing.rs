@@ -1,6 +1,6 @@
 //! Scores, findings and layouts that the tests of this folder share.
 
-use super::{Cell, Finding, Labels, Layout, Marks, Row, Score};
+use super::{Cell, Correction, Finding, Labels, Layout, Marks, Row, Score, Unit};
 
 /// Three methods, two tests (the OOD one first), three seeds on one data set; CNSDiff wins.
 pub fn scores() -> Vec<Score> {
@@ -35,7 +35,7 @@ pub fn layout() -> Layout {
 }
 
 pub fn marks() -> Marks {
-    Marks { unit: "user".into(), test: "paired_t".into(), alpha: 0.05 }
+    Marks { unit: Unit::User, test: "paired_t".into(), alpha: 0.05 }
 }
 
 /// CNSDiff against `baseline` by Recall@20 on the OOD test.
@@ -43,7 +43,8 @@ pub fn finding(baseline: &str, mean_baseline: f64, p_adjusted: Option<f64>) -> F
     Finding {
         labels: vec![("dataset".into(), "food".into()), ("test".into(), "ood".into())],
         axis: "method".into(),
-        unit: "user".into(),
+        unit: Unit::User,
+        pair_by: "seed".into(),
         test: "paired_t".into(),
         test_title: "paired t-test".into(),
         metric: "recall".into(),
@@ -53,7 +54,8 @@ pub fn finding(baseline: &str, mean_baseline: f64, p_adjusted: Option<f64>) -> F
         mean_baseline,
         difference: 0.01,
         p_adjusted,
-        correction: "holm".into(),
+        correction: Correction::Holm,
+        family: 4,
         note: String::new(),
     }
 }

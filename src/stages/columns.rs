@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, UInt32Type};
 
-use crate::engine::stage::StageError;
+use crate::engine::stage::{Input, StageError};
 
 /// A column of `u32` without nulls.
 pub fn u32s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [u32], StageError> {
@@ -15,6 +15,47 @@ pub fn f64s(batch: &RecordBatch, name: &str) -> Result<Vec<f64>, StageError> {
     let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Float64Type>());
     let column = column.ok_or_else(|| wrong(name, "f64"))?;
     Ok(column.iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+}
+
+/// A column of finite `f64` of an artifact. `of` says what the value of a row belongs to.
+pub fn finite(
+    input: &Input,
+    artifact: &str,
+    batch: &RecordBatch,
+    name: &str,
+    of: impl Fn(usize) -> String,
+) -> Result<Vec<f64>, StageError> {
+    let values = finite_or_null(input, artifact, batch, name, &of)?;
+    let value = |(row, value): (usize, Option<f64>)| {
+        value.ok_or_else(|| not_finite(input, artifact, "no value", name, row, &of(row)))
+    };
+    values.into_iter().enumerate().map(value).collect()
+}
+
+/// As [`finite`], where the column may have nulls.
+pub fn finite_or_null(
+    input: &Input,
+    artifact: &str,
+    batch: &RecordBatch,
+    name: &str,
+    of: impl Fn(usize) -> String,
+) -> Result<Vec<Option<f64>>, StageError> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Float64Type>());
+    let column = column.ok_or_else(|| wrong(name, "f64"))?;
+    match column.iter().position(|value| value.is_some_and(|value| !value.is_finite())) {
+        Some(row) => Err(not_finite(input, artifact, &column.value(row).to_string(), name, row, &of(row))),
+        None => Ok(column.iter().collect()),
+    }
+}
+
+fn not_finite(input: &Input, artifact: &str, found: &str, name: &str, row: usize, of: &str) -> StageError {
+    let labels: Vec<String> = input.labels.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
+    let source = if labels.is_empty() { String::new() } else { format!(" of {}", labels.join(",")) };
+    StageError::new(format!(
+        "the artifact `{artifact}`{source}, from port `{}`, has {found} in column `{name}`, row {row}: {of}",
+        input.port
+    ))
+    .with_help("only finite numbers can be compared and shown; `cache verify` tells whether the artifact is damaged")
 }
 
 /// A column of text without nulls.

@@ -1,6 +1,7 @@
 //! `compare`: significance tests of one competitor against all others, over users and over seeds.
 
-use std::collections::BTreeMap;
+mod pairs;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
@@ -8,11 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::columns::{f64s, texts, u32s};
+use self::pairs::{Name, Paired, Run, paired, read};
 use super::evaluate::read_summary;
 use super::tables;
+use crate::data::IdMap;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
 use crate::metric::Metric;
+use crate::report::{Correction, Unit};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
 use crate::stats::{self, Comparison, Tested};
 use crate::store::parquet;
@@ -33,7 +36,8 @@ pub struct Params {
     /// The axis whose labels pair the runs of two competitors.
     #[serde(default = "default_pair_by")]
     pub pair_by: String,
-    /// What is a pair: a user (values averaged over `pair_by` first), a label of `pair_by`, or both in turn.
+    /// What is a pair: a user, known by the key in the raw data (values averaged over `pair_by` first), a label of
+    /// `pair_by`, or both in turn.
     #[serde(default)]
     pub unit: Units,
     /// Metrics such as `recall@20`; empty: all there are.
@@ -68,20 +72,12 @@ pub enum Units {
     Both,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Correction {
-    /// Holm's step-down method.
-    #[default]
-    Holm,
-    None,
-}
-
-impl Correction {
-    fn name(self) -> &'static str {
+impl Units {
+    fn each(self) -> &'static [Unit] {
         match self {
-            Self::Holm => "holm",
-            Self::None => "none",
+            Self::User => &[Unit::User],
+            Self::Seed => &[Unit::Seed],
+            Self::Both => &[Unit::User, Unit::Seed],
         }
     }
 }
@@ -113,6 +109,7 @@ pub const TESTS: &[Column] = &[
     Column { name: "metric", dtype: "utf8", doc: "Measure." },
     Column { name: "k", dtype: "u32", doc: "Cut-off." },
     Column { name: "axis", dtype: "utf8", doc: "The axis whose labels compete." },
+    Column { name: "pair_by", dtype: "utf8", doc: "The axis whose labels pair runs." },
     Column { name: "reference", dtype: "utf8", doc: "Label of the reference." },
     Column { name: "baseline", dtype: "utf8", doc: "Label it is compared with." },
     Column { name: "n", dtype: "u32", doc: "Number of pairs." },
@@ -138,12 +135,12 @@ impl Stage for Compare {
     type Params = Params;
 
     const KIND: &'static str = "compare";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Significance tests of one competitor against all others, over users and over seeds.";
     const PORTS: &'static [Port] = &[Port {
         name: "scores",
         doc: "Evaluations of all competitors and seeds on one test part.",
-        artifacts: &["per_user", "summary"],
+        artifacts: &["per_user", "users", "summary"],
         arity: Arity::Many,
     }];
     const OUTPUTS: &'static [Output] =
@@ -160,6 +157,12 @@ impl Stage for Compare {
         }
         for (index, name) in params.tests.iter().enumerate() {
             stats::paired_test(name).map_err(|error| wrong(&["tests", &index.to_string()], error.to_string()))?;
+        }
+        // Whatever stands twice would be corrected for twice.
+        for (key, names) in [("metrics", &params.metrics), ("tests", &params.tests)] {
+            if let Some(index) = (1..names.len()).find(|&index| names[..index].contains(&names[index])) {
+                return Err(wrong(&[key, &index.to_string()], format!("`{}` is named twice", names[index])));
+            }
         }
         if params.tests.is_empty() {
             return Err(wrong(&["tests"], "is empty".to_owned()));
@@ -180,46 +183,20 @@ impl Stage for Compare {
     }
 }
 
-/// A metric as artifacts name it.
-type Name = (String, u32);
-
-/// One evaluation.
-struct Run {
-    competitor: String,
-    pair: String,
-    /// Over all users.
-    summary: BTreeMap<Name, f64>,
-    /// By user id.
-    per_user: BTreeMap<Name, BTreeMap<u32, f64>>,
-}
-
-/// Paired values of a reference and a baseline.
-struct Paired {
-    metric: Name,
-    baseline: String,
-    reference_values: Vec<f64>,
-    baseline_values: Vec<f64>,
-    /// Runs of either side that the other one lacks.
-    unpaired: usize,
-}
-
 pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let params = parse::<Compare>(params)?;
     let inputs: Vec<&Input> = context.inputs("scores").collect();
     check_axes(&params, &inputs)?;
     let order = metrics(&params, &inputs)?;
-    let runs = inputs.iter().map(|input| read(input, &params, &order)).collect::<Result<Vec<_>, _>>()?;
+    let mut persons = IdMap::default();
+    let runs = inputs.iter().map(|input| read(input, &params, &order, &mut persons)).collect::<Result<Vec<_>, _>>()?;
     let baselines = baselines(&params, &runs)?;
-    let units: &[&'static str] = match params.unit {
-        Units::User => &["user"],
-        Units::Seed => &["seed"],
-        Units::Both => &["user", "seed"],
-    };
+    let units = params.unit.each();
     let mut pairs = Vec::new();
     for &unit in units {
         for baseline in &baselines {
             for metric in &order {
-                pairs.push(paired(&runs, &params.reference, baseline, metric, unit)?);
+                pairs.push(paired(&runs, &persons, (&params.reference, baseline), metric, unit)?);
             }
         }
     }
@@ -309,73 +286,9 @@ fn metrics(params: &Params, inputs: &[&Input]) -> Result<Vec<Name>, StageError> 
     }
 }
 
-fn read(input: &Input, params: &Params, wanted: &[Name]) -> Result<Run, StageError> {
-    let summary: BTreeMap<Name, f64> =
-        read_summary(input)?.into_iter().map(|(metric, k, value)| ((metric, k), value)).collect();
-    let batch = parquet::read(input.artifact("per_user")?)?;
-    let (names, cutoffs) = (texts(&batch, "metric")?, u32s(&batch, "k")?);
-    let (users, values) = (u32s(&batch, "user")?, f64s(&batch, "value")?);
-    let mut per_user: BTreeMap<Name, BTreeMap<u32, f64>> = BTreeMap::new();
-    for metric in wanted {
-        if !summary.contains_key(metric) {
-            let known: Vec<String> = summary.keys().map(|(name, k)| format!("`{name}@{k}`")).collect();
-            let message =
-                format!("an evaluation has no metric `{}@{}`; it has {}", metric.0, metric.1, known.join(", "));
-            return Err(StageError::new(message).with_help("add it to the evaluate stage"));
-        }
-        let rows = (0..users.len()).filter(|&row| names.value(row) == metric.0 && cutoffs[row] == metric.1);
-        per_user.insert(metric.clone(), rows.map(|row| (users[row], values[row])).collect());
-    }
-    Ok(Run {
-        competitor: label(input, &params.axis).unwrap_or_default().to_owned(),
-        pair: label(input, &params.pair_by).unwrap_or_default().to_owned(),
-        summary,
-        per_user,
-    })
-}
-
-/// The values of both competitors in the runs that both have, as pairs of the given unit.
-fn paired(runs: &[Run], reference: &str, baseline: &str, metric: &Name, unit: &str) -> Result<Paired, StageError> {
-    let of = |name: &str| runs.iter().filter(|run| run.competitor == name).collect::<Vec<_>>();
-    let (references, others) = (of(reference), of(baseline));
-    let lone = |run: &&&Run, others: &[&Run]| others.iter().all(|other| other.pair != run.pair);
-    let unpaired = references.iter().filter(|run| lone(run, &others)).count()
-        + others.iter().filter(|run| lone(run, &references)).count();
-    let mut pair = Paired {
-        metric: metric.clone(),
-        baseline: baseline.to_owned(),
-        reference_values: Vec::new(),
-        baseline_values: Vec::new(),
-        unpaired,
-    };
-    let mut users: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
-    for ours in references {
-        let Some(theirs) = others.iter().find(|run| run.pair == ours.pair) else { continue };
-        if unit == "seed" {
-            pair.reference_values.push(ours.summary[metric]);
-            pair.baseline_values.push(theirs.summary[metric]);
-            continue;
-        }
-        let (ours, theirs) = (&ours.per_user[metric], &theirs.per_user[metric]);
-        if !ours.keys().eq(theirs.keys()) {
-            return Err(StageError::new(format!("`{reference}` and `{baseline}` were evaluated on different users"))
-                .with_help("compare models of the same split and test set only"));
-        }
-        for ((&user, &our), &their) in ours.iter().zip(theirs.values()) {
-            let sums = users.entry(user).or_default();
-            *sums = (sums.0 + our, sums.1 + their, sums.2 + 1.0);
-        }
-    }
-    for (ours, theirs, count) in users.into_values() {
-        pair.reference_values.push(ours / count);
-        pair.baseline_values.push(theirs / count);
-    }
-    Ok(pair)
-}
-
 /// A row of the result.
 struct Row<'a> {
-    unit: &'static str,
+    unit: Unit,
     test: &'static str,
     pair: &'a Paired,
     comparison: &'a Comparison,
@@ -386,11 +299,20 @@ struct Row<'a> {
 impl Row<'_> {
     fn note(&self, alpha: f64) -> String {
         let mut notes: Vec<String> = self.tested.result.note.iter().cloned().collect();
-        let smallest = self.tested.result.smallest_p;
-        if smallest > alpha {
-            let n = self.comparison.differences.len();
-            notes
-                .push(format!("with n={n} the smallest possible p is {smallest}, so no difference can be significant"));
+        if self.tested.smallest_p >= alpha {
+            let (smallest, corrected) = (self.tested.result.smallest_p, self.tested.smallest_p);
+            let differences = &self.comparison.differences;
+            let zeros = differences.iter().filter(|&&difference| difference == 0.0).count();
+            let zeros = if zeros > 0 { format!(" ({zeros} without a difference)") } else { String::new() };
+            let corrected = if corrected > smallest { format!(" ({corrected} corrected)") } else { String::new() };
+            notes.push(format!(
+                "with n={}{zeros} the smallest possible p is {smallest}{corrected}, so no difference can be significant",
+                differences.len()
+            ));
+        }
+        if self.pair.partly > 0 {
+            let (partly, n) = (self.pair.partly, self.comparison.differences.len());
+            notes.push(format!("{partly} of {n} users were tested in some of the {} runs only", self.pair.runs));
         }
         if self.pair.unpaired > 0 {
             notes.push(format!("runs left out for want of a partner: {}", self.pair.unpaired));
@@ -400,9 +322,9 @@ impl Row<'_> {
 }
 
 /// One interval of the mean difference per comparison.
-fn intervals(params: &Params, unit: &str, comparisons: &[Comparison], metrics: usize) -> Vec<Option<(f64, f64)>> {
+fn intervals(params: &Params, unit: Unit, comparisons: &[Comparison], metrics: usize) -> Vec<Option<(f64, f64)>> {
     let level = 1.0 - params.alpha;
-    if unit == "seed" {
+    if unit == Unit::Seed {
         return comparisons.iter().map(|comparison| stats::t_interval(&comparison.differences, level)).collect();
     }
     // The metrics of one baseline are measures of the same users: one draw serves all.
@@ -423,11 +345,12 @@ fn batch(params: &Params, rows: &[Row]) -> Result<RecordBatch, StageError> {
     let number = |of: &dyn Fn(&Row) -> Option<f64>| Arc::new(rows.iter().map(of).collect::<Float64Array>()) as ArrayRef;
     let significant = |row: &Row| Some(row.tested.p_adjusted.is_some_and(|p| p < params.alpha));
     let columns: Vec<ArrayRef> = vec![
-        text(&|row| row.unit.to_owned()),
+        text(&|row| row.unit.name().to_owned()),
         text(&|row| row.test.to_owned()),
         text(&|row| row.pair.metric.0.clone()),
         count(&|row| row.pair.metric.1),
         text(&|_| params.axis.clone()),
+        text(&|_| params.pair_by.clone()),
         text(&|_| params.reference.clone()),
         text(&|row| row.pair.baseline.clone()),
         count(&|row| row.comparison.differences.len() as u32),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::columns::{f64s, texts, u32s};
+use super::columns::{finite, texts, u32s};
 use super::report::default_formats;
 use super::tables::files_to_batch;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
@@ -40,7 +40,7 @@ impl Stage for Describe {
     type Params = Params;
 
     const KIND: &'static str = "describe";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Tables of data sets, filter steps, splits and their audits, and figures of their shift.";
     const PORTS: &'static [Port] = &[
         Port { name: "data", doc: "Data sets.", artifacts: &["summary"], arity: Arity::OptionalMany },
@@ -299,7 +299,9 @@ struct Audit(Vec<(String, String, f64)>);
 impl Audit {
     fn read(split: &Input) -> Result<Self, StageError> {
         let batch = parquet::read(split.artifact("audit")?)?;
-        let (parts, names, values) = (texts(&batch, "part")?, texts(&batch, "measure")?, f64s(&batch, "value")?);
+        let (parts, names) = (texts(&batch, "part")?, texts(&batch, "measure")?);
+        let of = |row: usize| format!("`{}` of `{}`", names.value(row), parts.value(row));
+        let values = finite(split, "audit", &batch, "value", of)?;
         let row = |row: usize| (parts.value(row).to_owned(), names.value(row).to_owned(), values[row]);
         Ok(Self((0..values.len()).map(row).collect()))
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::columns::{f64s, texts, u32s};
+use super::columns::{finite, texts, u32s};
+use super::tables::batch;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
 use crate::metric::{self, Evaluation, Metric, Relevance, quantile_groups};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
@@ -78,17 +79,23 @@ fn default_bins() -> usize {
     4
 }
 
+/// Columns of the artifact `users`.
+const USERS: &[Column] = &[
+    Column { name: "user", dtype: "u32", doc: "Dense user id of the split." },
+    Column { name: "key", dtype: "utf8", doc: "The key in the raw data." },
+];
+
 impl Stage for Evaluate {
     type Params = Params;
 
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Ranking metrics of recommendations on a test part, per user and aggregated.";
     const PORTS: &'static [Port] = &[
         Port {
             name: "split",
             doc: "The split that the model was trained on.",
-            artifacts: &["test", "train"],
+            artifacts: &["test", "train", "users"],
             arity: Arity::One,
         },
         Port { name: "model", doc: "A trained model.", artifacts: &["recommendations"], arity: Arity::One },
@@ -100,9 +107,14 @@ impl Stage for Evaluate {
             form: Form::Table(&[
                 Column { name: "metric", dtype: "utf8", doc: "Measure, such as `recall`." },
                 Column { name: "k", dtype: "u32", doc: "Cut-off." },
-                Column { name: "user", dtype: "u32", doc: "Dense user id of the split." },
+                Column { name: "user", dtype: "u32", doc: "Dense user id of the split; `users` has its key." },
                 Column { name: "value", dtype: "f64", doc: "Scaled so that the mean over users is the metric." },
             ]),
+        },
+        Output {
+            name: "users",
+            doc: "Who they are: ids mean other people in other splits, keys do not.",
+            form: Form::Table(USERS),
         },
         Output {
             name: "summary",
@@ -164,6 +176,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let split = context.input("split")?;
     let test = parquet::read(split.artifact("test")?)?;
     let train = parquet::read(split.artifact("train")?)?;
+    let keys = parquet::read(split.artifact("users")?)?;
     let recommendations = parquet::read(context.input("model")?.artifact("recommendations")?)?;
     let lists = Lists::read(&recommendations)?;
     let (train_users, train_items) = (u32s(&train, "user")?, u32s(&train, "item")?);
@@ -171,10 +184,16 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     if relevance.removed() > 0 {
         context.log(format!("{} test items are in the user's training set: they do not count", relevance.removed()));
     }
-    check_lists(&lists, &relevance, &metrics)?;
+    let catalogue = train_items.iter().max().map_or(0, |&last| last as usize + 1);
+    check_cutoffs(&lists, catalogue, &metrics)?;
+    let without = relevance.users().filter(|&user| lists.of(user).is_empty()).count();
+    if without > 0 {
+        context.log(format!("{without} users with test items have no recommendations: they count as 0"));
+    }
     let evaluation = metric::evaluate(&metrics, &relevance, |user| lists.of(user));
     let made_by = super::made_by::<Evaluate>();
     parquet::write(&context.output("per_user"), &per_user(&metrics, &evaluation)?, &made_by)?;
+    parquet::write(&context.output("users"), &users(&keys, &evaluation)?, &made_by)?;
     let mut activity = vec![0u32; evaluation.users.last().map_or(0, |&last| last as usize + 1)];
     for &user in train_users {
         if let Some(count) = activity.get_mut(user as usize) {
@@ -247,17 +266,31 @@ impl Lists {
 }
 
 /// A list may be short because little was left to recommend, but not because less was asked for than is looked at.
-fn check_lists(lists: &Lists, relevance: &Relevance, metrics: &[Metric]) -> Result<(), StageError> {
+fn check_cutoffs(lists: &Lists, catalogue: usize, metrics: &[Metric]) -> Result<(), StageError> {
     let asked = metrics.iter().map(Metric::k).max().unwrap_or(0);
     let longest = lists.longest();
-    if longest < asked {
-        let error = StageError::new(format!("a cut-off is {asked}, but no list has more than {longest} items"));
-        return Err(error.with_help(format!("set `top_k` of the train stage to at least {asked}, or lower `k`")));
+    if longest >= asked {
+        return Ok(());
     }
-    if let Some(user) = relevance.users().find(|&user| lists.of(user).is_empty()) {
-        return Err(StageError::new(format!("user {user} has test items, but no recommendations")));
-    }
-    Ok(())
+    let error = StageError::new(format!("a cut-off is {asked}, but no list has more than {longest} items"));
+    // Whoever was trained on has at least one item that is not recommended again.
+    Err(error.with_help(if asked >= catalogue {
+        format!("the catalogue has {catalogue} items, those of a user's training set among them: lower `k`")
+    } else {
+        format!("set `top_k` of the train stage to at least {asked}, or lower `k`")
+    }))
+}
+
+/// The keys of those who were evaluated.
+fn users(keys: &RecordBatch, evaluation: &Evaluation) -> Result<RecordBatch, StageError> {
+    let keys = texts(keys, "key")?;
+    let key = |&user: &u32| {
+        let known = (user as usize) < keys.len();
+        known.then(|| keys.value(user as usize)).ok_or_else(|| StageError::new(format!("`users` lacks user {user}")))
+    };
+    let own = evaluation.users.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let ids = UInt32Array::from_iter_values(evaluation.users.iter().copied());
+    Ok(batch(USERS, vec![Arc::new(ids), Arc::new(StringArray::from(own))])?)
 }
 
 fn per_user(metrics: &[Metric], evaluation: &Evaluation) -> Result<RecordBatch, StageError> {
@@ -305,15 +338,18 @@ fn summary(
 pub fn read_summary(input: &Input) -> Result<Vec<(String, u32, f64)>, StageError> {
     let batch = parquet::read(input.artifact("summary")?)?;
     let (names, cutoffs, groups) = (texts(&batch, "metric")?, u32s(&batch, "k")?, texts(&batch, "group")?);
-    let values = f64s(&batch, "value")?;
+    let of = |row: usize| format!("{}@{} of group `{}`", names.value(row), cutoffs[row], groups.value(row));
+    let values = finite(input, "summary", &batch, "value", of)?;
     let rows = (0..values.len()).filter(|&row| groups.value(row) == "all");
     Ok(rows.map(|row| (names.value(row).to_owned(), cutoffs[row], values[row])).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::columns::f64s;
     use super::super::testing::{Bench, input};
     use super::*;
+    use crate::data::ids::keys_to_batch;
     use serde_json::json;
 
     fn ids(columns: &[(&str, &[u32])]) -> Vec<(String, ArrayRef, bool)> {
@@ -323,17 +359,31 @@ mod tests {
 
     /// Two users in the test: user 0 has 1 of 1 right, user 2 none of 3; user 1's only test item was trained on.
     fn evaluate(params: Value, ranks: &[u32]) -> Result<(RecordBatch, RecordBatch), StageError> {
+        evaluate_lists(params, &[0, 0, 1, 2, 2], ranks)
+    }
+
+    /// The same with lists for these users, by row.
+    fn evaluate_lists(params: Value, users: &[u32], ranks: &[u32]) -> Result<(RecordBatch, RecordBatch), StageError> {
         let bench = Bench::new();
         let table = |columns| RecordBatch::try_from_iter_with_nullable(columns).unwrap();
         let train = table(ids(&[("user", &[0, 1, 2, 2]), ("item", &[0, 7, 0, 1])]));
         let mut test = ids(&[("user", &[0, 1, 2, 2, 2, 0]), ("item", &[5, 7, 7, 8, 9, 6])]);
         let sets = StringArray::from(vec!["ood", "ood", "ood", "ood", "ood", "iid"]);
         test.push(("set".to_owned(), Arc::new(sets), false));
-        let lists = table(ids(&[("user", &[0, 0, 1, 2, 2]), ("rank", ranks), ("item", &[5, 6, 1, 2, 3])]));
-        let split = [("test", bench.put("test", &table(test))), ("train", bench.put("train", &train))];
+        let lists = table(ids(&[("user", users), ("rank", ranks), ("item", &[5, 6, 1, 2, 3][..users.len()])]));
+        let keys = keys_to_batch(["ann", "bob", "cem"]).unwrap();
+        let split = [("test", table(test)), ("train", train), ("users", keys)];
+        let split = split.map(|(name, batch)| (name, bench.put(name, &batch)));
         let model = [("recommendations", bench.put("recommendations", &lists))];
         let inputs = vec![input("split", &[], &split), input("model", &["seed=1"], &model)];
         let out = bench.run::<Evaluate>(run, params, inputs, Vec::new(), "out")?;
+        let users = parquet::read(&out.join("users.parquet"))?;
+        assert!(
+            texts(&users, "key")?
+                .iter()
+                .flatten()
+                .eq(u32s(&users, "user")?.iter().map(|&id| ["ann", "bob", "cem"][id as usize]))
+        );
         Ok((parquet::read(&out.join("per_user.parquet"))?, parquet::read(&out.join("summary.parquet"))?))
     }
 
@@ -349,7 +399,7 @@ mod tests {
         assert_eq!(f64s(&summary, "value").unwrap(), [0.5, 0.25, 1.0, 1.0, 0.0, 0.0]);
         assert_eq!(texts(&summary, "group").unwrap().value(2), "activity 1-1");
         assert_eq!(u32s(&summary, "users").unwrap(), [2, 2, 1, 1, 1, 1]);
-        for (batch, output) in [(&per_user, &Evaluate::OUTPUTS[0]), (&summary, &Evaluate::OUTPUTS[1])] {
+        for (batch, output) in [(&per_user, &Evaluate::OUTPUTS[0]), (&summary, &Evaluate::OUTPUTS[2])] {
             let Form::Table(columns) = output.form else { panic!() };
             let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
             assert_eq!(batch.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), names);
@@ -363,10 +413,21 @@ mod tests {
     }
 
     #[test]
+    fn users_without_recommendations_count_as_0() {
+        let params = json!({ "set": "ood", "metrics": ["recall"], "k": [2] });
+        let (per_user, summary) = evaluate_lists(params, &[0, 0, 1], &[1, 2, 1]).unwrap();
+        assert_eq!(f64s(&per_user, "value").unwrap(), [1.0, 0.0]);
+        assert_eq!((f64s(&summary, "value").unwrap(), u32s(&summary, "users").unwrap()), (vec![0.5], &[2][..]));
+    }
+
+    #[test]
     fn lists_shorter_than_the_cutoff_are_refused() {
         let error = evaluate(json!({ "set": "ood" }), RANKS).unwrap_err();
-        assert!(error.message.contains("no list has more than 2"), "{error}");
-        assert!(error.help.unwrap().contains("`top_k`"));
+        assert_eq!(error.message, "a cut-off is 20, but no list has more than 2 items");
+        let help = "the catalogue has 8 items, those of a user's training set among them: lower `k`";
+        assert_eq!(error.help.as_deref(), Some(help));
+        let error = evaluate(json!({ "set": "ood", "k": [7] }), RANKS).unwrap_err();
+        assert_eq!(error.help.unwrap(), "set `top_k` of the train stage to at least 7, or lower `k`");
         let error = evaluate(json!({ "set": "ood", "k": [1] }), &[2, 1, 1, 1, 2]).unwrap_err();
         assert!(error.message.contains("not sorted"), "{error}");
     }

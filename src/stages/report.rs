@@ -9,12 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::columns::{f64s, texts, u32s};
+use super::columns::{f64s, finite, finite_or_null, texts, u32s};
 use super::evaluate::read_summary;
 use super::tables::{batch, files_to_batch};
 use crate::engine::stage::{Context, Input, RawFile, RawSource, Stage, StageError, parse};
 use crate::metric::Metric;
-use crate::report::{self, Finding, Format, Layout, Marks, Model, Score, Selection, Table};
+use crate::report::{self, Correction, Finding, Format, Layout, Marks, Model, Score, Selection, Table, Unit};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
 use crate::stats;
 use crate::store::parquet;
@@ -76,7 +76,7 @@ pub struct Params {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MarkParams {
-    /// What was a pair: `user` or `seed`.
+    /// What was a pair of values.
     pub unit: Unit,
     /// Name of the test.
     #[serde(default = "default_test")]
@@ -85,13 +85,6 @@ pub struct MarkParams {
     #[serde(default = "default_alpha")]
     #[schemars(range(min = 0, max = 1))]
     pub alpha: f64,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    User,
-    Seed,
 }
 
 /// Template files, by format.
@@ -162,7 +155,7 @@ impl Stage for Report {
     type Params = Params;
 
     const KIND: &'static str = "report";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "A table of scores, spelled as Markdown, LaTeX, CSV and plain text.";
     const PORTS: &'static [Port] = &[
         Port { name: "scores", doc: "Evaluations.", artifacts: &["summary"], arity: Arity::Many },
@@ -276,14 +269,20 @@ fn findings(context: &Context) -> Result<Vec<Finding>, StageError> {
         };
         let (unit, test, metric, k) = (text("unit")?, text("test")?, text("metric")?, u32s(&batch, "k")?);
         let (axis, reference, baseline) = (text("axis")?, text("reference")?, text("baseline")?);
-        let (mean_baseline, difference) = (f64s(&batch, "mean_baseline")?, f64s(&batch, "difference")?);
-        let (p, correction, note) = (f64s(&batch, "p_adjusted")?, text("correction")?, text("note")?);
+        let (pair_by, correction, note) = (text("pair_by")?, text("correction")?, text("note")?);
+        let family = u32s(&batch, "family")?;
+        let of = |row: usize| format!("{}@{} of `{}` against `{}`", metric[row], k[row], reference[row], baseline[row]);
+        let numbers = |name: &str| finite(input, "tests", &batch, name, of);
+        let (mean_baseline, difference) = (numbers("mean_baseline")?, numbers("difference")?);
+        let p_adjusted = finite_or_null(input, "tests", &batch, "p_adjusted", of)?;
         for row in 0..batch.num_rows() {
             let title = stats::paired_test(&test[row]).map_err(|error| StageError::new(error.to_string()))?.title();
+            let unknown = |what: &str, name: &str| StageError::new(format!("there is no {what} `{name}`"));
             findings.push(Finding {
                 labels: input.labels.clone(),
                 axis: axis[row].clone(),
-                unit: unit[row].clone(),
+                unit: Unit::from_name(&unit[row]).ok_or_else(|| unknown("unit", &unit[row]))?,
+                pair_by: pair_by[row].clone(),
                 test: test[row].clone(),
                 test_title: title.to_owned(),
                 metric: metric[row].clone(),
@@ -292,8 +291,10 @@ fn findings(context: &Context) -> Result<Vec<Finding>, StageError> {
                 baseline: baseline[row].clone(),
                 mean_baseline: mean_baseline[row],
                 difference: difference[row],
-                p_adjusted: Some(p[row]).filter(|p| !p.is_nan()),
-                correction: correction[row].clone(),
+                p_adjusted: p_adjusted[row],
+                correction: Correction::from_name(&correction[row])
+                    .ok_or_else(|| unknown("correction", &correction[row]))?,
+                family: family[row],
                 note: note[row].clone(),
             });
         }
@@ -337,14 +338,8 @@ fn layout(params: &Params, scores: &[Score]) -> Result<Layout, StageError> {
     for (name, k, title) in &mut metrics {
         *title = Metric::new(name, *k as usize).map_err(|error| StageError::new(error.to_string()))?.title();
     }
-    let marks = params.marks.as_ref().map(|marks| Marks {
-        unit: match marks.unit {
-            Unit::User => "user".to_owned(),
-            Unit::Seed => "seed".to_owned(),
-        },
-        test: marks.test.clone(),
-        alpha: marks.alpha,
-    });
+    let marks = params.marks.as_ref();
+    let marks = marks.map(|marks| Marks { unit: marks.unit, test: marks.test.clone(), alpha: marks.alpha });
     Ok(Layout {
         rows: params.rows.clone(),
         columns: params.columns.clone(),

@@ -3,6 +3,7 @@
 use rand::Rng;
 use rayon::prelude::*;
 
+use super::Moments;
 use crate::rng;
 
 /// An interval of a mean.
@@ -43,6 +44,10 @@ pub fn bootstrap_means(columns: &[Vec<f64>], resamples: usize, level: f64, seed:
         .collect();
     let tail = (1.0 - level) / 2.0;
     let interval = |column: usize| {
+        // The mean of equal values is that value in every draw; sums of it would round.
+        if let Moments { mean, sd: Some(0.0), .. } = Moments::of(&columns[column][..n]) {
+            return MeanInterval { low: mean, high: mean };
+        }
         let mut sorted: Vec<f64> = means.iter().map(|draw| draw[column]).collect();
         sorted.sort_by(f64::total_cmp);
         MeanInterval { low: quantile(&sorted, tail), high: quantile(&sorted, 1.0 - tail) }

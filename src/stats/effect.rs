@@ -10,11 +10,12 @@ pub fn cohen_dz(differences: &[f64]) -> Option<f64> {
 }
 
 /// The matched-pairs rank-biserial correlation `(W+ - W-) / (W+ + W-)`, from -1 to 1, zeros dropped. Absent when all
-/// differences are 0.
+/// differences are 0, or one is not finite.
 pub fn rank_biserial(differences: &[f64]) -> Option<f64> {
     let ranks = SignedRanks::of(differences, Zeros::Drop);
-    let total = ranks.plus + ranks.minus;
-    (total > 0.0).then(|| (ranks.plus - ranks.minus) / total)
+    let total = ranks.plus() + ranks.minus();
+    let defined = total > 0.0 && differences.iter().all(|difference| difference.is_finite());
+    defined.then(|| (ranks.plus() - ranks.minus()) / total)
 }
 
 #[cfg(test)]
@@ -35,5 +36,6 @@ mod tests {
         assert_eq!(cohen_dz(&[1.0, 1.0]), None);
         assert_eq!(cohen_dz(&[1.0]), None);
         assert_eq!(rank_biserial(&[1.0, 2.0]), Some(1.0));
+        assert_eq!(rank_biserial(&[1.0, f64::NAN, f64::INFINITY]), None);
     }
 }

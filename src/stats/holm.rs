@@ -26,6 +26,19 @@ mod tests {
         }
     }
 
+    // statsmodels.stats.multitest.multipletests(p, method="holm")[1]   (statsmodels 0.15.0)
+    #[test]
+    fn vectors_of_statsmodels() {
+        let table: [(&[f64], &[f64]); 3] = [
+            (&[0.01, 0.011], &[0.02, 0.02]),
+            (&[0.02, 0.035, 0.036, 0.04], &[0.08, 0.105, 0.105, 0.105]),
+            (&[0.6, 0.7, 0.9], &[1.0, 1.0, 1.0]),
+        ];
+        for (p, expected) in table {
+            holm(p).iter().zip(expected).for_each(|(&ours, &theirs)| assert_close(ours, theirs, 1e-15));
+        }
+    }
+
     #[test]
     fn one_test_stays_and_none_exceeds_one() {
         assert_eq!(holm(&[0.2]), [0.2]);

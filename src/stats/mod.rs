@@ -75,13 +75,27 @@ impl TestResult {
     }
 }
 
-/// `a - b` of each pair; exactly 0 where they differ by rounding alone (4 ulp), so that equal means summed in
-/// another order count as ties. Pairs beyond the shorter slice are left out.
+/// `a - b` of each pair, free of what is rounding alone. Pairs beyond the shorter slice are left out.
+///
+/// A difference of at most 4 ulp of its pair is exactly 0: equal means summed in another order are ties. Differences whose
+/// standard deviation is at most 8 ulp of the largest value are exactly the same: a spread that only rounding made would
+/// give a t, and an effect, of any size.
 pub fn differences(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter()
-        .zip(b)
-        .map(|(&a, &b)| if (a - b).abs() <= 4.0 * f64::EPSILON * a.abs().max(b.abs()) { 0.0 } else { a - b })
-        .collect()
+    let difference = |(&a, &b): (&f64, &f64)| unless_rounding(a - b, 4.0, a.abs().max(b.abs()));
+    let differences: Vec<f64> = a.iter().zip(b).map(difference).collect();
+    let largest = a.iter().zip(b).map(|(a, b)| a.abs().max(b.abs())).fold(0.0, f64::max);
+    let moments = Moments::of(&differences);
+    match moments.sd {
+        Some(sd) if unless_rounding(sd, 8.0, largest) == 0.0 => {
+            vec![unless_rounding(moments.mean, 4.0, largest); differences.len()]
+        }
+        _ => differences,
+    }
+}
+
+/// 0 instead of what is at most so many units in the last place of values of this size.
+fn unless_rounding(value: f64, ulps: f64, size: f64) -> f64 {
+    if value.abs() <= ulps * f64::EPSILON * size { 0.0 } else { value }
 }
 
 /// The share of zeros among `differences`; 0 for none at all.
@@ -120,10 +134,44 @@ mod tests {
         }
     }
 
+    // a = baseline + 0.01, and numbers as far apart in decimals: scipy.stats.ttest_rel gives t = 2.9e15, p = 8e-62 (scipy 1.17.1)
+    #[test]
+    fn rounding_is_no_spread() {
+        let ours = [0.06, 0.07, 0.08, 0.09, 0.10];
+        let theirs = [0.05, 0.06, 0.07, 0.08, 0.09];
+        for (ours, theirs) in
+            [(&ours[..], &theirs[..]), (&[4.33, 4.39], &[4.28, 4.34]), (&[0.3, 0.8, 1.1], &[0.2, 0.7, 1.0])]
+        {
+            let comparison = Comparison::of(ours, theirs);
+            assert_eq!(comparison.cohen_dz, None);
+            let (low, high) = t_interval(&comparison.differences, 0.95).unwrap();
+            assert_eq!((low, high), (comparison.difference, comparison.difference));
+            let bootstrap = bootstrap_means(&[comparison.differences.clone()], 200, 0.95, 0).unwrap()[0];
+            assert_eq!(bootstrap, MeanInterval { low, high });
+            let result = PairedT.test(&comparison.differences);
+            assert_eq!((result.p, result.statistic), (None, None));
+            assert_eq!(result.note.as_deref(), Some("all differences are the same"));
+        }
+    }
+
+    // scipy.stats.ttest_rel((4.43, 4.45), (4.28, 4.34)); two pairs whose differences do differ
+    #[test]
+    fn a_small_spread_is_a_spread() {
+        let result = PairedT.test(&differences(&[4.43, 4.45], &[4.28, 4.34]));
+        assert_close(result.statistic.unwrap(), 6.5, 1e-12);
+        assert_close(result.p.unwrap(), 0.09717958069505592, 1e-13);
+        // 32 ulp of 1, far below any digit that is shown.
+        let step = 32.0 * f64::EPSILON;
+        let wide = Comparison::of(&[1.0 + step, 1.0 + 3.0 * step, 1.0 + 5.0 * step], &[1.0; 3]);
+        assert_close(wide.cohen_dz.unwrap(), 1.5, 1e-12);
+    }
+
     #[test]
     fn rounding_is_no_difference() {
         assert_eq!(differences(&[0.1 + 0.2, 0.3, 1.0], &[0.3, 0.2, 1.0, 5.0])[..1], [0.0]);
         assert_eq!(differences(&[1e-9], &[2e-9]), [-1e-9]);
+        // Of each other's size all of them are rounding, though the second pair alone would not be.
+        assert_eq!(differences(&[0.7, 1e-17], &[0.7, 0.0]), [0.0, 0.0]);
         assert_eq!(zero_share(&[0.0, 1.0, 0.0, 2.0]), 0.5);
         assert_eq!(zero_share(&[]), 0.0);
     }

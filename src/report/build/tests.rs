@@ -1,7 +1,7 @@
 //! Tests of the table.
 
 use super::super::testing::*;
-use super::super::{Mark, Table};
+use super::super::{Correction, Mark, Table, Unit};
 use super::*;
 
 fn cells<'t>(table: &'t Table, row: &str) -> &'t [Cell] {
@@ -34,12 +34,123 @@ fn means_spreads_and_standings() {
 #[test]
 fn equal_values_share_the_first_place_and_the_next_is_second() {
     let mut rows = rows_of(&[Some(0.3), Some(0.3), Some(0.2), Some(0.1), None]);
-    rank(&mut rows, 0);
+    rank(&layout(), &mut rows, 0);
     let places: Vec<(bool, bool)> = rows.iter().map(|row| (row.cells[0].best, row.cells[0].second)).collect();
     assert_eq!(places, [(true, false), (true, false), (false, true), (false, false), (false, false)]);
     let mut lone = rows_of(&[Some(0.3), None]);
-    rank(&mut lone, 0);
+    rank(&layout(), &mut lone, 0);
     assert!(!lone[0].cells[0].best);
+}
+
+#[test]
+fn values_that_look_the_same_share_a_place() {
+    let places = |layout: &Layout| -> Vec<(bool, bool)> {
+        let mut rows = rows_of(&[Some(0.04204), Some(0.042049), Some(0.04151), Some(0.03), Some(0.030_001)]);
+        rank(layout, &mut rows, 0);
+        rows.iter().map(|row| (row.cells[0].best, row.cells[0].second)).collect()
+    };
+    let (best, second, none) = ((true, false), (false, true), (false, false));
+    assert_eq!(places(&layout()), [best, best, second, none, none]);
+    assert_eq!(places(&Layout { digits: 3, ..layout() }), [best, best, best, second, second]);
+    assert_eq!(places(&Layout { digits: 3, percent: true, ..layout() }), [second, best, none, none, none]);
+    assert_eq!(places(&Layout { digits: 1, ..layout() }), [best; 5]);
+    let mut zeros = rows_of(&[Some(0.0), Some(-0.0), Some(-0.000_01)]);
+    rank(&layout(), &mut zeros, 0);
+    assert!(zeros.iter().all(|row| row.cells[0].best));
+}
+
+#[test]
+fn a_mark_needs_all_of_the_strongest_baselines() {
+    let scores: Vec<Score> = scores()
+        .into_iter()
+        .map(|score| match label_of(&score.labels, "method") {
+            // As printed RNS is as strong as DNS.
+            Some("rns") => Score { value: score.value * 2.000_01, ..score },
+            _ => score,
+        })
+        .collect();
+    let built = |findings: &[Finding]| {
+        let layout = Layout { marks: Some(marks()), ours: vec!["cnsdiff".into()], ..layout() };
+        let table = build(&layout, &scores, findings, &[]).unwrap();
+        let baselines = [&cells(&table, "rns")[0], &cells(&table, "dns")[0]];
+        assert!(baselines.iter().all(|cell| cell.text == "0.0200" && cell.second));
+        (cells(&table, "cnsdiff")[0].mark, table.notes.clone())
+    };
+    let (won, open) = (finding("rns", 0.02, Some(0.01)), finding("dns", 0.02, Some(0.2)));
+    assert_eq!(built(&[won.clone(), finding("dns", 0.02, Some(0.01))]).0, Some(Mark::Better));
+    assert_eq!(built(&[won.clone(), open]).0, None);
+    let lost = Finding { difference: -0.01, ..finding("dns", 0.02, Some(0.01)) };
+    assert_eq!(built(&[won.clone(), lost]).0, None);
+    assert_eq!(built(&[won]), (None, vec!["Not tested: CNSDiff.".to_owned()]));
+}
+
+#[test]
+fn notes_say_whom_and_where_they_are_about() {
+    let note = |finding: Finding, note: &str| Finding { note: note.into(), ..finding };
+    let notes = |findings: &[Finding]| {
+        build(&Layout { marks: Some(marks()), ..layout() }, &scores(), findings, &[]).unwrap().notes
+    };
+    let same = "all differences are 0";
+    let (rns, dns) = (finding("rns", 0.01, Some(1.0)), finding("dns", 0.02, Some(1.0)));
+    let one = [note(rns.clone(), same), dns.clone()];
+    assert_eq!(notes(&one), ["CNSDiff vs. RNS (Food ood Recall@20): all differences are 0."]);
+    let both = [note(rns.clone(), same), note(dns.clone(), same)];
+    assert_eq!(notes(&both), ["CNSDiff vs. dns, RNS (Food ood Recall@20): all differences are 0."]);
+    // What holds in all columns needs no list of them.
+    let mut everywhere = Vec::new();
+    for metric in ["recall", "ndcg"] {
+        let labels = vec![("dataset".into(), "food".into())];
+        everywhere.push(note(Finding { metric: metric.into(), labels, ..rns.clone() }, same));
+    }
+    assert_eq!(notes(&everywhere), ["CNSDiff vs. RNS: all differences are 0."]);
+    // Of a metric that the table does not show there is nothing to say.
+    assert!(notes(&[rns, note(Finding { metric: "map".into(), ..dns }, same)]).is_empty());
+}
+
+#[test]
+fn the_caption_tells_what_was_corrected_together() {
+    let fact = |findings: &[Finding], unit: Unit| {
+        let layout = Layout { marks: Some(Marks { unit, ..marks() }), ..layout() };
+        build(&layout, &scores(), findings, &[]).unwrap().facts[1].clone()
+    };
+    let strong = finding("dns", 0.02, Some(0.01));
+    let impossible = Finding { p_adjusted: None, family: 3, ..finding("rns", 0.01, None) };
+    let told = fact(&[strong.clone(), impossible], Unit::User);
+    let expected = "Holm-corrected over the 3 to 4 tests of a comparison (baselines and metrics), \
+                    without 1 that could not be made, p < 0.05.";
+    assert!(told.ends_with(expected), "{told}");
+    let folds = Finding { unit: Unit::Seed, pair_by: "fold".into(), correction: Correction::None, ..strong.clone() };
+    let told = fact(&[folds], Unit::Seed);
+    assert!(told.ends_with("paired t-test over folds, two-sided, uncorrected, p < 0.05."), "{told}");
+    let mixed = [strong.clone(), Finding { correction: Correction::None, ..strong }];
+    let told = fact(&mixed, Unit::User);
+    assert!(told.contains("(baselines and metrics), others uncorrected, p"), "{told}");
+}
+
+#[test]
+fn scores_that_are_not_finite_are_refused() {
+    for value in [f64::NAN, f64::INFINITY] {
+        let mut scores = scores();
+        scores[7].value = value;
+        let message = build(&layout(), &scores, &[], &[]).unwrap_err().to_string();
+        assert!(message.contains(&format!("is {value}")) && message.contains("method=dns"), "{message}");
+    }
+}
+
+#[test]
+fn a_loss_has_a_minus_and_no_gain_has_no_sign() {
+    let gain = |ours: f64| {
+        let score = |method: &str, value| Score {
+            labels: vec![("method".into(), method.into())],
+            metric: "recall".into(),
+            k: 20,
+            value,
+        };
+        let metrics = vec![("recall".into(), 20, "Recall@20".into())];
+        let layout = Layout { rows: "method".into(), metrics, ours: vec!["a".into()], ..Layout::default() };
+        build(&layout, &[score("a", ours), score("b", 1.0)], &[], &[]).unwrap().improvement.unwrap().cells[0].clone()
+    };
+    assert_eq!([gain(0.991), gain(0.99999), gain(1.0), gain(1.5)], ["−0.90%", "0.00%", "0.00%", "+50.00%"]);
 }
 
 #[test]
@@ -77,7 +188,11 @@ fn marks_stand_only_where_the_corrected_p_is_small() {
     let weak = finding("rns", 0.01, Some(0.9));
     let (mark, fact) = marked(&[weak.clone(), strong.clone()]);
     assert_eq!(mark, Some(Mark::Better));
-    assert_eq!(fact, "* better than the strongest baseline: paired t-test over users, Holm-corrected, p < 0.05.");
+    assert_eq!(
+        fact,
+        "* better than the strongest baseline: paired t-test over users, two-sided, Holm-corrected over the 4 tests of a \
+         comparison (baselines and metrics), p < 0.05."
+    );
     assert_eq!(marked(&[Finding { difference: -0.01, ..strong.clone() }]).0, Some(Mark::Worse));
     // What counts is the strongest baseline, and p itself is not enough at the level.
     assert_eq!(marked(&[Finding { p_adjusted: Some(0.01), ..weak }, finding("dns", 0.02, Some(0.05))]).0, None);
@@ -119,7 +234,7 @@ fn own_variants_are_no_baselines_of_marks() {
 
 #[test]
 fn marks_of_a_test_that_nobody_made() {
-    let layout = Layout { marks: Some(Marks { unit: "seed".into(), ..marks() }), ..layout() };
+    let layout = Layout { marks: Some(Marks { unit: Unit::Seed, ..marks() }), ..layout() };
     let message = build(&layout, &scores(), &[finding("dns", 0.02, None)], &[]).unwrap_err().to_string();
     assert!(message.contains("`paired_t` over `seed`") && message.contains("`paired_t` over `user`"), "{message}");
 }

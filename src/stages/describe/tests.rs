@@ -111,3 +111,15 @@ fn scores_are_no_data_sets() {
     let error = files(&bench, json!({}), vec![input("data", &[], &[("summary", summary)])], "out").unwrap_err();
     assert!(error.message.contains("does not count rows"), "{}", error.message);
 }
+
+#[test]
+fn measures_that_are_not_finite_are_named() {
+    let bench = Bench::new();
+    let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let value: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![f64::NAN]));
+    let audit = RecordBatch::try_from_iter([("part", text("ood")), ("measure", text("gini_all")), ("value", value)]);
+    let split = input("splits", &["scenario=tail"], &[("audit", bench.put("audit", &audit.unwrap()))]);
+    let message = files(&bench, json!({}), vec![split], "out").unwrap_err().message;
+    assert!(message.contains("`audit` of scenario=tail, from port `splits`, has NaN"), "{message}");
+    assert!(message.ends_with("row 0: `gini_all` of `ood`"), "{message}");
+}

@@ -84,6 +84,66 @@ fn models_chosen_on_the_test_set_are_in_every_caption() {
 }
 
 #[test]
+fn scores_that_are_not_finite_are_named() {
+    let bench = Bench::new();
+    for value in [f64::NAN, f64::INFINITY] {
+        let inputs = [sources(&bench), vec![source(&bench, "odd", 1, value)]].concat();
+        let error = bench.run::<Report>(run, params(), inputs, Vec::new(), "out").unwrap_err();
+        let told = format!("`summary` of dataset=food,method=odd,seed=1, from port `scores`, has {value}");
+        assert!(error.message.contains(&told), "{error}");
+        assert!(error.message.ends_with("column `value`, row 0: recall@20 of group `all`"), "{error}");
+    }
+}
+
+/// A comparison of `cnsdiff` with `dns_32`, as `compare` writes it.
+fn tests(bench: &Bench, mean_baseline: f64, p_adjusted: Option<f64>) -> Input {
+    let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let number = |value: Option<f64>| -> ArrayRef { Arc::new(Float64Array::from(vec![value])) };
+    let count = |value: u32| -> ArrayRef { Arc::new(UInt32Array::from(vec![value])) };
+    let columns = [
+        ("unit", text("seed")),
+        ("test", text("wilcoxon")),
+        ("metric", text("recall")),
+        ("k", count(20)),
+        ("axis", text("method")),
+        ("pair_by", text("seed")),
+        ("reference", text("cnsdiff")),
+        ("baseline", text("dns_32")),
+        ("mean_baseline", number(Some(mean_baseline))),
+        ("difference", number(Some(0.01))),
+        ("p_adjusted", number(p_adjusted)),
+        ("correction", text("holm")),
+        ("family", count(2)),
+        ("note", text("few runs")),
+    ];
+    let path = bench.put("tests", &RecordBatch::try_from_iter(columns).unwrap());
+    input("tests", &["dataset=food"], &[("tests", path)])
+}
+
+#[test]
+fn tests_become_marks_and_must_be_finite() {
+    let bench = Bench::new();
+    let mut params = params();
+    params["marks"] = json!({ "unit": "seed", "test": "wilcoxon" });
+    let spelled = |mean: f64, p: Option<f64>| {
+        files(&bench, params.clone(), [sources(&bench), vec![tests(&bench, mean, p)]].concat(), Vec::new())
+    };
+    let files = spelled(0.032, Some(0.04)).unwrap();
+    let text = &files["main.md"];
+    assert!(text.contains("**0.0420**\\* ± 0.0010"), "{text}");
+    assert!(
+        text.contains("Wilcoxon signed-rank test over seeds, two-sided, Holm-corrected over the 2 tests"),
+        "{text}"
+    );
+    assert!(text.contains("\ncnsdiff vs. dns\\_32: few runs.\n"), "{text}");
+    assert!(!spelled(0.032, None).unwrap()["main.md"].contains("**0.0420**\\*"));
+    for (mean, p, column) in [(f64::NAN, Some(0.04), "mean_baseline"), (0.032, Some(f64::NAN), "p_adjusted")] {
+        let told = spelled(mean, p).unwrap_err().to_string();
+        assert!(told.contains(&format!("has NaN in column `{column}`, row 0: recall@20 of `cnsdiff`")), "{told}");
+    }
+}
+
+#[test]
 fn own_templates_are_raw_files() {
     let bench = Bench::new();
     let mut params = params();
