@@ -6,6 +6,7 @@ mod escape;
 mod figure;
 mod listing;
 mod marks;
+mod protocol;
 mod render;
 mod table;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use build::{Layout, Score, TableError, build};
 pub use figure::{Popularity, popularity};
 pub use listing::{Field, Listing, Value, list};
 pub use marks::{Finding, Marks};
+pub use protocol::{Candidates, Evaluation, Model, Selection, evaluation_facts};
 pub use render::{Format, TemplateError, render};
 pub use table::{Cell, Column, Improvement, Mark, Row, Span, Table};
 
@@ -22,26 +24,6 @@ use std::collections::BTreeMap;
 
 /// Labels of one source, as axis and label, in axis order.
 pub type Labels = Vec<(String, String)>;
-
-/// What is known of how a model was trained and chosen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Model {
-    pub labels: Labels,
-    pub selection: Selection,
-    /// Validation items were kept out of its test rankings, as training items always are.
-    pub masks_validation: bool,
-}
-
-/// How the epoch of a model was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// The best on validation data.
-    Validation,
-    /// The best on the very test set: an upper bound, no fair result.
-    TestOracle,
-    /// The last one.
-    Last,
-}
 
 fn label_of<'a>(labels: &'a Labels, axis: &str) -> Option<&'a str> {
     labels.iter().find(|(name, _)| name == axis).map(|(_, label)| label.as_str())
@@ -55,4 +37,15 @@ fn agree(a: &Labels, b: &Labels) -> bool {
 /// How a label is shown: by its title, or as it is.
 fn shown(titles: &BTreeMap<String, String>, label: &str) -> String {
     titles.get(label).cloned().unwrap_or_else(|| label.to_owned())
+}
+
+/// Distinct values in the order of their first appearance.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
 }

@@ -38,11 +38,11 @@ fn heavy() -> Vec<(&'static str, RunFn)> {
 
 #[cfg(feature = "torch")]
 fn facets() -> WorkerFacets {
-    let device = if tch::Cuda::is_available() { "cuda" } else { "cpu" };
-    WorkerFacets { libtorch: env!("CNSDIFF_LIBTORCH_VERSION").to_owned(), device: device.to_owned() }
+    let device = if tch::Cuda::is_available() { tch::Device::Cuda(0) } else { tch::Device::Cpu };
+    WorkerFacets { device: crate::train::device::name(device) }
 }
 
 #[cfg(not(feature = "torch"))]
 fn facets() -> WorkerFacets {
-    WorkerFacets { libtorch: "none".to_owned(), device: "cpu".to_owned() }
+    WorkerFacets { device: "cpu".to_owned() }
 }

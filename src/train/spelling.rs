@@ -50,7 +50,13 @@ pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
         .and_then(|variants| variants.as_array())
         .into_iter()
         .flatten()
-        .filter_map(|variant| variant.get("required")?.get(0).cloned())
+        .filter_map(|variant| {
+            let name = variant.get("required")?.get(0)?;
+            let params = variant.get("properties")?.get(name.as_str()?)?;
+            // Without parameters that must be given.
+            let optional = params.get("type").is_none_or(|kind| kind == "object") && params.get("required").is_none();
+            optional.then(|| name.clone())
+        })
         .collect();
     json_schema!({ "anyOf": [{ "enum": names }, long] })
 }

@@ -10,5 +10,6 @@ mod data;
 mod failures;
 mod lock;
 mod output;
+mod ranking;
 mod repository;
 mod training;
