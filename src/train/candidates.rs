@@ -121,7 +121,7 @@ mod tests {
         let order = keys_in_order(1, &["a", "b", "c", "d", "e", "f"]);
         assert_eq!(order, keys_in_order(1, &["f", "d", "b", "e", "c", "a"]));
         assert_ne!(order, keys_in_order(2, &["a", "b", "c", "d", "e", "f"]));
-        assert_eq!(order.concat(), "");
+        assert_eq!(order.concat(), "afcdbe");
     }
 
     #[test]

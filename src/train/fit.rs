@@ -86,8 +86,8 @@ pub enum TrainError {
     )]
     NoBatch { pairs: usize, batch_size: usize },
     #[error(
-        "`select: {rule}` has nothing to choose the best epoch by: none of its interactions is of a known user and a \
-         candidate; `select: last` needs none"
+        "`select: {rule}` has nothing to choose the best epoch by: in none of its interactions would the item be ranked \
+         for the user; `select: last` needs none"
     )]
     NothingToSelectBy { rule: &'static str },
     #[error("`{part}` is {value} in epoch {epoch}: training diverged, a smaller learning rate may help")]

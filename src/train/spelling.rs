@@ -45,6 +45,7 @@ impl<'de, E: Error> IntoDeserializer<'de, E> for Nothing {
 /// The schema of both spellings of `T`.
 pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let long = T::json_schema(generator);
+    let definitions = generator.definitions();
     let names: Vec<_> = long
         .get("oneOf")
         .and_then(|variants| variants.as_array())
@@ -53,6 +54,8 @@ pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
         .filter_map(|variant| {
             let name = variant.get("required")?.get(0)?;
             let params = variant.get("properties")?.get(name.as_str()?)?;
+            let named = params.get("$ref").and_then(|path| path.as_str()?.rsplit('/').next());
+            let params = named.and_then(|name| definitions.get(name)).unwrap_or(params);
             // Without parameters that must be given.
             let optional = params.get("type").is_none_or(|kind| kind == "object") && params.get("required").is_none();
             optional.then(|| name.clone())
