@@ -1,4 +1,4 @@
-//! Lets the binaries that use libtorch find it where it was linked from, and name its version.
+//! Lets the binaries that use libtorch find it where it was linked from.
 
 use std::path::Path;
 
@@ -8,11 +8,7 @@ fn main() {
         return;
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
-    // Results depend on it, so the worker must be able to name it.
-    let header = Path::new(&lib).join("../include/torch/headeronly/version.h");
-    let text = std::fs::read_to_string(header).unwrap_or_default();
-    let version = text.split_once("#define TORCH_VERSION \\").and_then(|(_, rest)| rest.split('"').nth(1));
-    println!("cargo:rustc-env=CNSDIFF_LIBTORCH_VERSION={}", version.unwrap_or("unknown"));
+    println!("cargo:rustc-env=CNSDIFF_LIBTORCH_LIB={lib}");
     // The CUDA library registers itself when it is loaded, and nothing refers to it by name.
     if Path::new(&lib).join("libtorch_cuda.so").exists() {
         println!("cargo:rustc-link-arg-bin=cnsdiff-pipe-worker=-Wl,--no-as-needed,-ltorch_cuda,--as-needed");

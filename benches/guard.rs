@@ -22,7 +22,7 @@ use cnsdiff_pipe::sampler::{SamplerParams, Step, Uniform};
 use cnsdiff_pipe::stages::registry;
 use cnsdiff_pipe::store::Store;
 use cnsdiff_pipe::store::raw::RawFiles;
-use cnsdiff_pipe::train::recommend;
+use cnsdiff_pipe::train::{Candidates, Ranking, recommend};
 use pipelines::{planned, written_out};
 use serde_json::{Value, json};
 use tch::Device;
@@ -257,8 +257,10 @@ fn step(sample: &Sample, sampler: Value) -> Result<()> {
 fn ranking(sample: &Sample) -> Result<()> {
     let Sample { graph, tables, .. } = sample;
     let everyone: Vec<u32> = (0..graph.n_users as u32).collect();
+    let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
+    let asked = Ranking { candidates: &candidates, masks: &[graph], k: TOP };
     counted(&mut || {
-        black_box(recommend(tables, graph.n_users, DIM, &everyone, &[graph], TOP, Device::Cpu)?);
+        black_box(recommend(tables, graph.n_users, DIM, &everyone, &asked, Device::Cpu)?);
         Ok(())
     })
 }

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use cnsdiff_pipe::data::{Graph, Interactions};
 use cnsdiff_pipe::rng;
-use cnsdiff_pipe::train::{Config, Data, EpochEnd, Watch, fit, recommend};
+use cnsdiff_pipe::train::{Candidates, Config, Data, EpochEnd, Ranking, Watch, fit, recommend};
 use memory::peak_mib;
 use rand::RngExt;
 use serde_json::json;
@@ -131,11 +131,12 @@ fn measure(interactions: usize) -> Result<Cost, Box<dyn Error>> {
         "backbone": { "lightgcn": { "layers": 2 } }, "dim": DIM, "batch_size": graph.n_edges().div_ceil(STEPS),
         "epochs": 3, "seed": SEED, "select": "last", "sampler": "uniform",
     }))?;
+    let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
     let mut clock = Clock(Vec::new());
     // Ended after the second epoch, which is no failure here.
     let _ = fit(
         &config,
-        &Data { train: &graph, valid: &Interactions::default(), oracle: None },
+        &Data { train: &graph, valid: &Interactions::default(), oracle: None, candidates: &candidates },
         Device::Cpu,
         None,
         &mut clock,
@@ -146,7 +147,8 @@ fn measure(interactions: usize) -> Result<Cost, Box<dyn Error>> {
     let encoded = cnsdiff_pipe::model::xavier_tables(SEED, side, side, DIM);
     let users: Vec<u32> = (0..RANKED.min(side) as u32).collect();
     let start = Instant::now();
-    recommend(&encoded, side, DIM, &users, &[&graph], 20, Device::Cpu)?;
+    let ranking = Ranking { candidates: &candidates, masks: &[&graph], k: 20 };
+    recommend(&encoded, side, DIM, &users, &ranking, Device::Cpu)?;
     let ranking = start.elapsed().as_secs_f64() / users.len() as f64;
     let peak_mib = peak_mib("self").ok_or("no VmHWM in /proc/self/status")?;
     Ok(Cost { interactions, side, epoch, ranking, peak_mib })

@@ -30,7 +30,7 @@ use cnsdiff_pipe::data::synthetic::{Synthetic, World};
 use cnsdiff_pipe::data::{Graph, IdMap, Interactions};
 use cnsdiff_pipe::rng;
 use cnsdiff_pipe::sampler::Uniform;
-use cnsdiff_pipe::train::{Config, Data, EpochEnd, Watch, fit};
+use cnsdiff_pipe::train::{Candidates, Config, Data, EpochEnd, Watch, fit};
 use limits::{Bytes, copy_bandwidth, product_rate, row_bandwidth};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -167,7 +167,8 @@ fn epoch(graph: &Graph, valid: &Interactions, sampler: Value, select: Value) -> 
         "select": select, "sampler": sampler,
     }))?;
     let mut clock = Clock::default();
-    fit(&config, &Data { train: graph, valid, oracle: None }, Device::Cpu, None, &mut clock)?;
+    let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
+    fit(&config, &Data { train: graph, valid, oracle: None, candidates: &candidates }, Device::Cpu, None, &mut clock)?;
     let epochs = || clock.ends.windows(2);
     let wall = epochs().map(|ends| (ends[1].0 - ends[0].0).as_secs_f64()).fold(f64::INFINITY, f64::min);
     let processor = epochs().map(|ends| ends[1].1 - ends[0].1).fold(f64::INFINITY, f64::min);

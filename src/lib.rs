@@ -9,17 +9,23 @@ pub mod data;
 pub mod digest;
 pub mod engine;
 pub mod jinja;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod kernel;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod metric;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod model;
 pub mod plan;
 pub mod report;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod rng;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod sampler;
 pub mod shift;
 pub mod spec;
 pub mod stages;
 pub mod stats;
 pub mod store;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod train;
 pub mod ui;

@@ -1,8 +1,14 @@
 //! Randomness from counter-based generators only: a seed and a named stream give the same numbers on every
 //! machine, in every thread, in any order of execution. Never global or operating-system state.
 
+mod beta;
+mod normal;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+pub use beta::Beta;
+pub use normal::Normal;
 
 /// A generator for the stream `name` (such as `"negatives"`) at position `index` (such as a batch number) of an
 /// experiment's `seed`. Streams with different names or indices are independent.

@@ -6,7 +6,7 @@ use cnsdiff_pipe::data::Graph;
 use cnsdiff_pipe::metric::{self, MEASURES, Metric, Relevance};
 use cnsdiff_pipe::model::xavier_tables;
 use cnsdiff_pipe::rng;
-use cnsdiff_pipe::train::{RankError, recommend};
+use cnsdiff_pipe::train::{Candidates, RankError, Ranking, recommend};
 use rand::RngExt;
 use tch::{Device, Tensor};
 
@@ -31,7 +31,9 @@ pub fn ranking(graph: &Graph, test: &[(u32, u32)], recbole: Option<f64>) -> Resu
     let (users, items) = (graph.n_users, graph.n_items);
     let encoded = xavier_tables(SEED, users, items, DIM);
     let everyone: Vec<u32> = (0..users as u32).collect();
-    let rank = || recommend(&encoded, users, DIM, &everyone, &[graph], TOP, Device::Cpu);
+    let candidates = Candidates::in_order((0..items as u32).collect(), items);
+    let asked = Ranking { candidates: &candidates, masks: &[graph], k: TOP };
+    let rank = || recommend(&encoded, users, DIM, &everyone, &asked, Device::Cpu);
     let mut metrics = Vec::new();
     for measure in MEASURES {
         for k in CUTOFFS {
@@ -41,7 +43,8 @@ pub fn ranking(graph: &Graph, test: &[(u32, u32)], recbole: Option<f64>) -> Resu
     let evaluate = || -> Result<Vec<f64>, RankError> {
         let ranked = rank()?;
         let lists: Vec<Vec<u32>> = ranked.iter().map(|list| list.iter().map(|scored| scored.item).collect()).collect();
-        let relevance = Relevance::new(users, test.iter().copied(), pairs(graph));
+        let mut relevance = Relevance::new(users, test.iter().copied());
+        relevance.remove(pairs(graph));
         let evaluation = metric::evaluate(&metrics, &relevance, |user| &lists[user as usize]);
         Ok((0..metrics.len()).map(|m| evaluation.mean(m)).collect())
     };

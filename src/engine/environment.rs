@@ -22,9 +22,7 @@ use crate::store::Store;
 /// What the worker says of its environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerFacets {
-    /// Version of libtorch.
-    pub libtorch: String,
-    /// `cpu` or `cuda`.
+    /// What trainings run on: `cpu`, or `cuda, libtorch 2.13.0`.
     pub device: String,
     /// How many GPUs libtorch sees.
     #[serde(default)]
@@ -72,7 +70,6 @@ impl<'a> Environment<'a> {
     pub fn facet(&self, facet: Facet) -> Result<(&'static str, String), StageError> {
         let facets = self.facets()?;
         Ok(match facet {
-            Facet::Libtorch => ("libtorch", facets.libtorch.clone()),
             Facet::Device => ("device", facets.device.clone()),
         })
     }

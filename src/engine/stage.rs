@@ -93,9 +93,7 @@ impl From<RawFile> for RawSource {
 /// A part of the environment that results depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Facet {
-    /// Version of libtorch.
-    Libtorch,
-    /// `cpu` or `cuda`.
+    /// `cpu`, or `cuda` and the version of libtorch, which computes there.
     Device,
 }
 

@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn macro_and_micro_recall() {
-        let relevance = Relevance::new(3, [(0, 1), (2, 1), (2, 2), (2, 3)], []);
+        let relevance = Relevance::new(3, [(0, 1), (2, 1), (2, 2), (2, 3)]);
         let lists: [&[u32]; 3] = [&[1], &[1], &[7, 8]];
         let evaluation = evaluate(&metrics(&["recall@5", "micro_recall@5"]), &relevance, |user| lists[user as usize]);
         assert_eq!(evaluation.users, [0, 2]);
@@ -106,7 +106,7 @@ mod tests {
             let user: u32 = user.parse().unwrap();
             items.into_iter().map(move |item| (user, item))
         });
-        let relevance = Relevance::new(scores.len(), pairs, []);
+        let relevance = Relevance::new(scores.len(), pairs);
         let mut k = 0;
         for line in golden["result"].as_array().unwrap() {
             let line = line.as_str().unwrap();

@@ -27,7 +27,7 @@ impl Measure for Ndcg {
 
 /// The gain of a hit after `position` other items.
 fn discount(position: usize) -> f64 {
-    1.0 / ((position + 2) as f64).log2()
+    1.0 / libm::log2((position + 2) as f64)
 }
 
 fn ideal(length: usize) -> f64 {

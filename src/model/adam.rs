@@ -52,9 +52,9 @@ impl Adam {
     pub fn step(&mut self, values: &mut [f32], gradient: &[f32]) {
         self.steps += 1;
         let AdamParams { lr, betas: [beta1, beta2], eps } = self.params;
-        let root = (1.0 - beta2.powf(self.steps as f64)).sqrt();
+        let root = (1.0 - libm::pow(beta2, self.steps as f64)).sqrt();
         let update = Update {
-            rate: (lr * root / (1.0 - beta1.powf(self.steps as f64))) as f32,
+            rate: (lr * root / (1.0 - libm::pow(beta1, self.steps as f64))) as f32,
             eps: (eps * root) as f32,
             keep: [beta1 as f32, beta2 as f32],
             add: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::number::{decimal, gain, printed};
+use super::protocol::model_facts;
 use super::table::{Cell, Column, Improvement, Row, Span, Table, sentence};
-use super::{Finding, Labels, Marks, Model, Selection, agree, distinct, label_of, marks, shown};
+use super::{Finding, Labels, Marks, Model, agree, distinct, label_of, marks, shown};
 
 /// One value of one metric.
 #[derive(Clone, Debug, PartialEq)]
@@ -314,48 +315,6 @@ fn missing_notes(layout: &Layout, rows: &[Row], expected: usize) -> Vec<String> 
     }
     note.push('.');
     vec![note]
-}
-
-/// The rules of masking and of model selection, as far as the models tell them.
-fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -> Vec<String> {
-    let shown_labels = distinct(scores.iter().map(|score| score.labels.clone()));
-    let models: Vec<&Model> =
-        models.iter().filter(|model| shown_labels.iter().any(|labels| agree(&model.labels, labels))).collect();
-    if models.is_empty() {
-        return vec!["Masking and model selection are not recorded.".to_owned()];
-    }
-    let name = |model: &&&Model| match label_of(&model.labels, &layout.rows) {
-        Some(label) => shown(&layout.titles, label),
-        None => model.labels.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join(" "),
-    };
-    let named = |member: &dyn Fn(&Model) -> bool| {
-        distinct(models.iter().filter(|model| member(model)).map(|model| name(&model)))
-    };
-    let all = |member: &dyn Fn(&Model) -> bool| models.iter().all(|model| member(model));
-    let mask = if all(&|model| model.masks_validation) {
-        "Ranked against all items but the user's training and validation items.".to_owned()
-    } else if all(&|model| !model.masks_validation) {
-        "Ranked against all items but the user's training items.".to_owned()
-    } else {
-        let without = named(&|model| !model.masks_validation).join(", ");
-        format!("Ranked against all items but the user's training and (not for {without}) validation items.")
-    };
-    let mut facts = vec![mask];
-    let by = |selection| named(&move |model: &Model| model.selection == selection);
-    let (validation, last, oracles) = (by(Selection::Validation), by(Selection::Last), by(Selection::TestOracle));
-    match (validation.is_empty(), last.is_empty()) {
-        (false, true) => facts.push("Epochs were chosen on validation data.".to_owned()),
-        (true, false) => facts.push("No epoch was chosen: models are those of the last one.".to_owned()),
-        (false, false) => {
-            facts.push(format!("Epochs were chosen on validation data, but for {}: the last.", last.join(", ")));
-        }
-        (true, true) => {}
-    }
-    if !oracles.is_empty() {
-        let oracles = oracles.join(", ");
-        facts.push(format!("Caution: epochs chosen on the test set, upper bounds and no fair results: {oracles}."));
-    }
-    facts
 }
 
 /// The labels of an axis in the order of their first appearance.

@@ -7,6 +7,7 @@ mod figure;
 mod listing;
 mod marks;
 mod number;
+mod protocol;
 mod render;
 mod table;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use build::{Layout, Score, TableError, build};
 pub use figure::{Popularity, popularity};
 pub use listing::{Field, Listing, Value, list};
 pub use marks::{Correction, Finding, Marks, Unit};
+pub use protocol::{Candidates, Evaluation, Model, Selection, evaluation_facts};
 pub use render::{Format, TemplateError, render};
 pub use table::{Cell, Column, Improvement, Mark, Row, Span, Table};
 
@@ -23,26 +25,6 @@ use std::collections::BTreeMap;
 
 /// Labels of one source, as axis and label, in axis order.
 pub type Labels = Vec<(String, String)>;
-
-/// What is known of how a model was trained and chosen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Model {
-    pub labels: Labels,
-    pub selection: Selection,
-    /// Validation items were kept out of its test rankings, as training items always are.
-    pub masks_validation: bool,
-}
-
-/// How the epoch of a model was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// The best on validation data.
-    Validation,
-    /// The best on the very test set: an upper bound, no fair result.
-    TestOracle,
-    /// The last one.
-    Last,
-}
 
 fn label_of<'a>(labels: &'a Labels, axis: &str) -> Option<&'a str> {
     labels.iter().find(|(name, _)| name == axis).map(|(_, label)| label.as_str())

@@ -42,9 +42,9 @@ fn margin(u: &[f32], i: &[f32], j: &[f32]) -> f64 {
 /// `-ln sigma(margin)` and its slope, in the form that neither overflows nor loses the slope.
 #[inline(always)]
 fn minus_log_sigmoid(margin: f64) -> (f64, f64) {
-    let small = (-margin.abs()).exp();
+    let small = libm::exp(-margin.abs());
     let slope = if margin > 0.0 { small / (1.0 + small) } else { 1.0 / (1.0 + small) };
-    ((-margin).max(0.0) + small.ln_1p(), -slope)
+    ((-margin).max(0.0) + libm::log1p(small), -slope)
 }
 
 #[cfg(test)]

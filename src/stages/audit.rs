@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tables::batch;
+use super::tables::{DOMAIN, ITEMS, batch};
 use crate::data::ids::keys_from_batch;
 use crate::engine::stage::{Input, StageError};
 use crate::shift::{Audit, Breach, Check, Domain, Log, Role, Split};
@@ -37,7 +37,7 @@ pub const CATALOGUE: &[Column] = &[
     Column { name: "valid", dtype: "u32", doc: "Rows in validation." },
     Column { name: "iid", dtype: "u32", doc: "Rows in the test in distribution." },
     Column { name: "ood", dtype: "u32", doc: "Rows in the test out of distribution." },
-    Column { name: "domain", dtype: "utf8?", doc: "`target` or `source`, where there are two domains." },
+    DOMAIN,
 ];
 
 /// The artifact `audit`.
@@ -59,9 +59,19 @@ pub fn catalogue(audit: &Audit, split: &Split) -> Result<RecordBatch, ArrowError
     for role in Role::USED {
         arrays.push(Arc::new(UInt32Array::from_iter_values(audit.counts[role.index()].iter().copied())));
     }
-    let domain = |item: usize| split.domains.as_ref().and_then(|domains| domains[item]).map(Domain::name);
-    arrays.push(Arc::new((0..n).map(domain).collect::<StringArray>()));
+    arrays.push(domains(split));
     batch(CATALOGUE, arrays)
+}
+
+/// The domain of each item, where there are two.
+fn domains(split: &Split) -> ArrayRef {
+    let domain = |item: usize| split.domains.as_ref().and_then(|domains| domains[item]).map(Domain::name);
+    Arc::new((0..split.items.old_id.len()).map(domain).collect::<StringArray>())
+}
+
+/// The artifact `items`: ids and keys, and with them the domain of each item.
+pub fn with_domains(keys: &RecordBatch, split: &Split) -> Result<RecordBatch, ArrowError> {
+    batch(ITEMS, keys.columns().iter().cloned().chain([domains(split)]).collect())
 }
 
 /// Ends the run if a strict rule is broken.

@@ -1,13 +1,18 @@
 //! Columns of artifacts as slices, with messages that name what is missing.
 
-use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, StringArray};
-use arrow::datatypes::{Float64Type, UInt32Type};
+use arrow::array::{Array, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow::datatypes::{Float64Type, Int64Type, UInt32Type};
 
 use crate::engine::stage::{Input, StageError};
 
 /// A column of `u32` without nulls.
 pub fn u32s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [u32], StageError> {
     Ok(primitive::<UInt32Type>(batch, name)?.values())
+}
+
+/// A column of `i64` without nulls.
+pub fn i64s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [i64], StageError> {
+    Ok(primitive::<Int64Type>(batch, name)?.values())
 }
 
 /// A column of `f64`; nulls are NaN.
@@ -60,8 +65,19 @@ fn not_finite(input: &Input, artifact: &str, found: &str, name: &str, row: usize
 
 /// A column of text without nulls.
 pub fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, StageError> {
+    Some(optional_texts(batch, name)?).filter(|column| column.null_count() == 0).ok_or_else(|| wrong(name, "utf8"))
+}
+
+/// A column of text, null where a row has none.
+pub fn optional_texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, StageError> {
     let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-    column.filter(|column| column.null_count() == 0).ok_or_else(|| wrong(name, "utf8"))
+    column.ok_or_else(|| wrong(name, "utf8"))
+}
+
+/// A column of truth values without nulls.
+pub fn bools<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a BooleanArray, StageError> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_boolean_opt());
+    column.filter(|column| column.null_count() == 0).ok_or_else(|| wrong(name, "bool"))
 }
 
 fn primitive<'a, T: ArrowPrimitiveType>(

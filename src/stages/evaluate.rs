@@ -1,18 +1,24 @@
 //! `evaluate`: ranking metrics of recommendations on a test part, per user and aggregated.
 
+mod asked;
+
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::columns::{finite, texts, u32s};
-use super::tables::batch;
+use super::columns::{bools, finite, texts, u32s};
+use super::tables::{COUNTS, batch};
+use crate::data::parts::counts_to_batch;
+use crate::data::tabulate::bound;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
 use crate::metric::{self, Evaluation, Metric, Relevance, quantile_groups};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
 use crate::store::parquet;
+use asked::Asked;
 
 pub struct Evaluate;
 
@@ -28,9 +34,23 @@ pub struct Params {
     #[serde(default = "default_k")]
     #[schemars(inner(range(min = 1, max = 10_000)))]
     pub k: Vec<usize>,
+    /// What becomes of test pairs that cannot be recommended: the item is hidden from the user (in training or, where the
+    /// model masks it, in validation), or it is none of the model's candidates.
+    #[serde(default)]
+    pub unreachable: Unreachable,
     /// Also aggregates over groups of users.
     #[serde(default)]
     pub groups: Option<Groups>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreachable {
+    /// They are not asked for.
+    #[default]
+    Drop,
+    /// They count as misses, as in RecBole, SELFRec and RealHNS.
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,10 +115,15 @@ impl Stage for Evaluate {
         Port {
             name: "split",
             doc: "The split that the model was trained on.",
-            artifacts: &["test", "train", "users"],
+            artifacts: &["test", "train", "valid", "users"],
             arity: Arity::One,
         },
-        Port { name: "model", doc: "A trained model.", artifacts: &["recommendations"], arity: Arity::One },
+        Port {
+            name: "model",
+            doc: "A trained model.",
+            artifacts: &["recommendations", "candidates", "summary"],
+            arity: Arity::One,
+        },
     ];
     const OUTPUTS: &'static [Output] = &[
         Output {
@@ -126,6 +151,11 @@ impl Stage for Evaluate {
                 Column { name: "value", dtype: "f64", doc: "The metric over the users of the group." },
                 Column { name: "users", dtype: "u32", doc: "How many they are." },
             ]),
+        },
+        Output {
+            name: "counts",
+            doc: "What was asked for, what could not be, and cut-offs that fall between equal scores.",
+            form: Form::Table(COUNTS),
         },
     ];
 
@@ -173,29 +203,24 @@ fn metrics(params: &Params) -> Result<Vec<Metric>, ParamError> {
 pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let params = parse::<Evaluate>(params)?;
     let metrics = metrics(&params)?;
-    let split = context.input("split")?;
-    let test = parquet::read(split.artifact("test")?)?;
+    let (split, model) = (context.input("split")?, context.input("model")?);
     let train = parquet::read(split.artifact("train")?)?;
     let keys = parquet::read(split.artifact("users")?)?;
-    let recommendations = parquet::read(context.input("model")?.artifact("recommendations")?)?;
-    let lists = Lists::read(&recommendations)?;
-    let (train_users, train_items) = (u32s(&train, "user")?, u32s(&train, "item")?);
-    let relevance = relevance(&test, train_users, train_items, params.set)?;
-    if relevance.removed() > 0 {
-        context.log(format!("{} test items are in the user's training set: they do not count", relevance.removed()));
-    }
-    let catalogue = train_items.iter().max().map_or(0, |&last| last as usize + 1);
-    check_cutoffs(&lists, catalogue, &metrics)?;
+    let lists = Lists::read(&parquet::read(model.artifact("recommendations")?)?)?;
+    let asked = Asked::new(&params, split, model, &train)?;
+    asked.log(context);
+    let relevance = &asked.relevance;
+    check_cutoffs(&lists, bound(u32s(&train, "item")?), &metrics)?;
     let without = relevance.users().filter(|&user| lists.of(user).is_empty()).count();
     if without > 0 {
         context.log(format!("{without} users with test items have no recommendations: they count as 0"));
     }
-    let evaluation = metric::evaluate(&metrics, &relevance, |user| lists.of(user));
+    let evaluation = metric::evaluate(&metrics, relevance, |user| lists.of(user));
     let made_by = super::made_by::<Evaluate>();
     parquet::write(&context.output("per_user"), &per_user(&metrics, &evaluation)?, &made_by)?;
     parquet::write(&context.output("users"), &users(&keys, &evaluation)?, &made_by)?;
     let mut activity = vec![0u32; evaluation.users.last().map_or(0, |&last| last as usize + 1)];
-    for &user in train_users {
+    for &user in u32s(&train, "user")? {
         if let Some(count) = activity.get_mut(user as usize) {
             *count += 1;
         }
@@ -203,32 +228,21 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let activity: Vec<u32> = evaluation.users.iter().map(|&user| activity[user as usize]).collect();
     let summary = summary(&metrics, &evaluation, params.groups.as_ref(), &activity)?;
     parquet::write(&context.output("summary"), &summary, &made_by)?;
-    Ok(())
-}
-
-/// The items that count in the wanted part of the test set.
-fn relevance(
-    test: &RecordBatch,
-    train_users: &[u32],
-    train_items: &[u32],
-    set: TestSet,
-) -> Result<Relevance, StageError> {
-    let (users, items, sets) = (u32s(test, "user")?, u32s(test, "item")?, texts(test, "set")?);
-    let wanted = |row: &usize| sets.value(*row) == set.name();
-    let pairs: Vec<(u32, u32)> = (0..users.len()).filter(wanted).map(|row| (users[row], items[row])).collect();
-    let count = pairs.iter().map(|&(user, _)| user as usize + 1).max().unwrap_or(0);
-    let relevance = Relevance::new(count, pairs, train_users.iter().copied().zip(train_items.iter().copied()));
-    if relevance.users().next().is_none() {
-        let error = StageError::new(format!("no user has a test item in the set `{}`", set.name()));
-        return Err(error.with_help("choose another `set`, or a split that has this one"));
+    let mut counts = asked.counts();
+    for k in &params.k {
+        let tied = evaluation.users.iter().filter(|&&user| lists.tied_at(user, *k)).count();
+        counts.push((format!("tied@{k}"), tied as i64));
     }
-    Ok(relevance)
+    parquet::write(&context.output("counts"), &counts_to_batch(&counts)?, &made_by)?;
+    Ok(())
 }
 
 /// Recommended items of every user, best first.
 struct Lists {
     start: Vec<usize>,
     item: Vec<u32>,
+    /// Whether the next item, listed or not, has the same score.
+    tied: BooleanArray,
 }
 
 impl Lists {
@@ -250,14 +264,23 @@ impl Lists {
             }
         }
         start.push(users.len());
-        Ok(Self { start, item: items.to_vec() })
+        Ok(Self { start, item: items.to_vec(), tied: bools(batch, "tied")?.clone() })
+    }
+
+    fn rows(&self, user: u32) -> Range<usize> {
+        match self.start.get(user as usize..user as usize + 2) {
+            Some(&[from, to]) => from..to,
+            _ => 0..0,
+        }
     }
 
     fn of(&self, user: u32) -> &[u32] {
-        match self.start.get(user as usize..user as usize + 2) {
-            Some(&[from, to]) => &self.item[from..to],
-            _ => &[],
-        }
+        &self.item[self.rows(user)]
+    }
+
+    /// Whether the first `k` items of a user are such by their place among equal scores.
+    fn tied_at(&self, user: u32, k: usize) -> bool {
+        self.rows(user).nth(k - 1).is_some_and(|row| self.tied.value(row))
     }
 
     fn longest(&self) -> usize {
@@ -345,104 +368,4 @@ pub fn read_summary(input: &Input) -> Result<Vec<(String, u32, f64)>, StageError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::columns::f64s;
-    use super::super::testing::{Bench, input};
-    use super::*;
-    use crate::data::ids::keys_to_batch;
-    use serde_json::json;
-
-    fn ids(columns: &[(&str, &[u32])]) -> Vec<(String, ArrayRef, bool)> {
-        let array = |values: &[u32]| Arc::new(UInt32Array::from(values.to_vec())) as ArrayRef;
-        columns.iter().map(|(name, values)| ((*name).to_owned(), array(values), false)).collect()
-    }
-
-    /// Two users in the test: user 0 has 1 of 1 right, user 2 none of 3; user 1's only test item was trained on.
-    fn evaluate(params: Value, ranks: &[u32]) -> Result<(RecordBatch, RecordBatch), StageError> {
-        evaluate_lists(params, &[0, 0, 1, 2, 2], ranks)
-    }
-
-    /// The same with lists for these users, by row.
-    fn evaluate_lists(params: Value, users: &[u32], ranks: &[u32]) -> Result<(RecordBatch, RecordBatch), StageError> {
-        let bench = Bench::new();
-        let table = |columns| RecordBatch::try_from_iter_with_nullable(columns).unwrap();
-        let train = table(ids(&[("user", &[0, 1, 2, 2]), ("item", &[0, 7, 0, 1])]));
-        let mut test = ids(&[("user", &[0, 1, 2, 2, 2, 0]), ("item", &[5, 7, 7, 8, 9, 6])]);
-        let sets = StringArray::from(vec!["ood", "ood", "ood", "ood", "ood", "iid"]);
-        test.push(("set".to_owned(), Arc::new(sets), false));
-        let lists = table(ids(&[("user", users), ("rank", ranks), ("item", &[5, 6, 1, 2, 3][..users.len()])]));
-        let keys = keys_to_batch(["ann", "bob", "cem"]).unwrap();
-        let split = [("test", table(test)), ("train", train), ("users", keys)];
-        let split = split.map(|(name, batch)| (name, bench.put(name, &batch)));
-        let model = [("recommendations", bench.put("recommendations", &lists))];
-        let inputs = vec![input("split", &[], &split), input("model", &["seed=1"], &model)];
-        let out = bench.run::<Evaluate>(run, params, inputs, Vec::new(), "out")?;
-        let users = parquet::read(&out.join("users.parquet"))?;
-        assert!(
-            texts(&users, "key")?
-                .iter()
-                .flatten()
-                .eq(u32s(&users, "user")?.iter().map(|&id| ["ann", "bob", "cem"][id as usize]))
-        );
-        Ok((parquet::read(&out.join("per_user.parquet"))?, parquet::read(&out.join("summary.parquet"))?))
-    }
-
-    const RANKS: &[u32] = &[1, 2, 1, 1, 2];
-
-    #[test]
-    fn values_per_user_and_over_users() {
-        let params =
-            json!({ "set": "ood", "metrics": ["recall", "micro_recall"], "k": [2], "groups": { "by": "activity" } });
-        let (per_user, summary) = evaluate(params, RANKS).unwrap();
-        assert_eq!(u32s(&per_user, "user").unwrap(), [0, 2, 0, 2]);
-        assert_eq!(f64s(&per_user, "value").unwrap(), [1.0, 0.0, 0.5, 0.0]);
-        assert_eq!(f64s(&summary, "value").unwrap(), [0.5, 0.25, 1.0, 1.0, 0.0, 0.0]);
-        assert_eq!(texts(&summary, "group").unwrap().value(2), "activity 1-1");
-        assert_eq!(u32s(&summary, "users").unwrap(), [2, 2, 1, 1, 1, 1]);
-        for (batch, output) in [(&per_user, &Evaluate::OUTPUTS[0]), (&summary, &Evaluate::OUTPUTS[2])] {
-            let Form::Table(columns) = output.form else { panic!() };
-            let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
-            assert_eq!(batch.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), names);
-        }
-    }
-
-    #[test]
-    fn only_the_wanted_set_counts() {
-        let (per_user, _) = evaluate(json!({ "set": "iid", "metrics": ["mrr"], "k": [2] }), RANKS).unwrap();
-        assert_eq!(f64s(&per_user, "value").unwrap(), [0.5]);
-    }
-
-    #[test]
-    fn users_without_recommendations_count_as_0() {
-        let params = json!({ "set": "ood", "metrics": ["recall"], "k": [2] });
-        let (per_user, summary) = evaluate_lists(params, &[0, 0, 1], &[1, 2, 1]).unwrap();
-        assert_eq!(f64s(&per_user, "value").unwrap(), [1.0, 0.0]);
-        assert_eq!((f64s(&summary, "value").unwrap(), u32s(&summary, "users").unwrap()), (vec![0.5], &[2][..]));
-    }
-
-    #[test]
-    fn lists_shorter_than_the_cutoff_are_refused() {
-        let error = evaluate(json!({ "set": "ood" }), RANKS).unwrap_err();
-        assert_eq!(error.message, "a cut-off is 20, but no list has more than 2 items");
-        let help = "the catalogue has 8 items, those of a user's training set among them: lower `k`";
-        assert_eq!(error.help.as_deref(), Some(help));
-        let error = evaluate(json!({ "set": "ood", "k": [7] }), RANKS).unwrap_err();
-        assert_eq!(error.help.unwrap(), "set `top_k` of the train stage to at least 7, or lower `k`");
-        let error = evaluate(json!({ "set": "ood", "k": [1] }), &[2, 1, 1, 1, 2]).unwrap_err();
-        assert!(error.message.contains("not sorted"), "{error}");
-    }
-
-    #[test]
-    fn parameters_that_make_no_sense() {
-        for (params, at) in [
-            (json!({ "set": "ood", "metrics": ["ndgc"] }), "metrics.0"),
-            (json!({ "set": "ood", "k": [10, 0] }), "k.1"),
-            (json!({ "set": "ood", "k": [10, 10] }), "metrics.0"),
-            (json!({ "set": "ood", "k": [] }), "k"),
-            (json!({ "set": "ood", "groups": { "by": "activity", "bins": 0 } }), "groups.bins"),
-        ] {
-            let error = Evaluate::check(&parse::<Evaluate>(&params).unwrap()).unwrap_err();
-            assert_eq!(error.path.join("."), at);
-        }
-    }
-}
+mod tests;

@@ -9,12 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::columns::{f64s, finite, finite_or_null, texts, u32s};
+use super::columns::{f64s, finite, finite_or_null, i64s, texts, u32s};
 use super::evaluate::read_summary;
 use super::tables::{batch, files_to_batch};
 use crate::engine::stage::{Context, Input, RawFile, RawSource, Stage, StageError, parse};
 use crate::metric::Metric;
-use crate::report::{self, Correction, Finding, Format, Layout, Marks, Model, Score, Selection, Table, Unit};
+use crate::report::{self, Candidates, Correction, Finding, Format, Layout, Marks, Model, Score, Selection, Table, Unit};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
 use crate::stats;
 use crate::store::parquet;
@@ -158,7 +158,7 @@ impl Stage for Report {
     const VERSION: u32 = 3;
     const DOC: &'static str = "A table of scores, spelled as Markdown, LaTeX, CSV and plain text.";
     const PORTS: &'static [Port] = &[
-        Port { name: "scores", doc: "Evaluations.", artifacts: &["summary"], arity: Arity::Many },
+        Port { name: "scores", doc: "Evaluations.", artifacts: &["summary", "counts"], arity: Arity::Many },
         Port { name: "tests", doc: "Comparisons, for marks.", artifacts: &["tests"], arity: Arity::OptionalMany },
         Port {
             name: "models",
@@ -228,8 +228,10 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
             .with_help("connect the port to a compare stage, or leave `marks` out"));
     }
     let layout = layout(&params, &scores)?;
-    let table = report::build(&layout, &scores, &findings, &models(context)?)
+    let mut table = report::build(&layout, &scores, &findings, &models(context)?)
         .map_err(|error| StageError::new(error.to_string()))?;
+    let evaluations = context.inputs("scores").map(evaluation).collect::<Result<Vec<_>, _>>()?;
+    table.facts.extend(report::evaluation_facts(&table, &evaluations));
     let mut templates =
         Format::ALL.into_iter().filter(|&format| params.templates.of(format).is_some()).zip(&context.job.files);
     let mut own: Vec<(Format, String)> = Vec::new();
@@ -302,7 +304,26 @@ fn findings(context: &Context) -> Result<Vec<Finding>, StageError> {
     Ok(findings)
 }
 
-/// How the models were chosen and masked: the rows `select_*` and `mask_valid` of their summaries, 0 or 1.
+/// What an evaluation asked for.
+fn evaluation(input: &Input) -> Result<report::Evaluation, StageError> {
+    let batch = parquet::read(input.artifact("counts")?)?;
+    let (names, values) = (texts(&batch, "name")?, i64s(&batch, "value")?);
+    let rows = || names.iter().flatten().zip(values.iter().map(|&value| value as usize));
+    let count = |name: &str| rows().find(|(own, _)| *own == name).map_or(0, |(_, value)| value);
+    let tied = |(name, value): (&str, usize)| Some((name.strip_prefix("tied@")?.parse().ok()?, value));
+    Ok(report::Evaluation {
+        users: count("users"),
+        pairs: count("pairs"),
+        in_train: count("in_train"),
+        in_valid: count("in_valid"),
+        no_candidate: count("no_candidate"),
+        unreachable_kept: count("unreachable_kept") > 0,
+        tied: rows().filter_map(tied).collect(),
+    })
+}
+
+/// How the models were chosen and masked, and what they ranked: the rows `select_*`, `mask_valid` and `candidates_*` of
+/// their summaries are 0 or 1.
 fn models(context: &Context) -> Result<Vec<Model>, StageError> {
     let model = |input: &Input| -> Result<Model, StageError> {
         let batch = parquet::read(input.artifact("summary")?)?;
@@ -312,14 +333,39 @@ fn models(context: &Context) -> Result<Vec<Model>, StageError> {
             (true, false, false) => Selection::TestOracle,
             (false, true, false) => Selection::Validation,
             (false, false, true) => Selection::Last,
-            _ => {
-                return Err(StageError::new("the summary of a model does not tell how its epoch was chosen")
-                    .with_help("connect port `models` to a train stage"));
-            }
+            _ => return Err(untold("how its epoch was chosen")),
         };
-        Ok(Model { labels: input.labels.clone(), selection, masks_validation: holds("mask_valid") })
+        let parts: Vec<String> = ["train", "valid", "iid", "ood"]
+            .into_iter()
+            .filter(|part| holds(&format!("candidates_of_{part}")))
+            .map(str::to_owned)
+            .collect();
+        let candidates = match (holds("candidates_all"), holds("candidates_target"), holds("candidates_listed")) {
+            (true, false, false) => Candidates::All,
+            (false, true, false) => Candidates::Target,
+            (false, false, true) => Candidates::Listed,
+            (false, false, false) if !parts.is_empty() => Candidates::ItemsOf(parts),
+            _ => return Err(untold("which items it ranked")),
+        };
+        let count = |name: &str| {
+            let row = names.iter().position(|own| own == Some(name));
+            row.map(|row| values[row] as usize).ok_or_else(|| untold(&format!("its number of {name}")))
+        };
+        Ok(Model {
+            labels: input.labels.clone(),
+            selection,
+            masks_validation: holds("mask_valid"),
+            candidates,
+            ranked: count("candidates")?,
+            items: count("items")?,
+        })
     };
     context.inputs("models").map(model).collect()
+}
+
+fn untold(what: &str) -> StageError {
+    StageError::new(format!("the summary of a model does not tell {what}"))
+        .with_help("connect port `models` to a train stage")
 }
 
 fn layout(params: &Params, scores: &[Score]) -> Result<Layout, StageError> {

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::audit;
-use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS, pieces, read_parts, release, write_batches};
+use super::tables::{
+    COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, ITEMS, KEYS, pieces, read_parts, release, write_batches,
+};
 use crate::data::ids::{keys_from_batch, keys_to_batch};
 use crate::data::parts::counts_to_batch;
 use crate::data::{Interactions, Parts};
@@ -40,7 +42,7 @@ impl Stage for Split {
     type Params = Params;
 
     const KIND: &'static str = "split";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const DOC: &'static str = "Divides interactions into train, validation, a test in distribution (`iid`) and one out \
                                of it (`ood`).";
     const PORTS: &'static [Port] = &[Port {
@@ -54,7 +56,7 @@ impl Stage for Split {
         Output { name: "valid", doc: "What the epoch is chosen on.", form: Form::Table(INTERACTIONS) },
         Output { name: "test", doc: "The tests, `iid` before `ood`.", form: Form::Table(INTERACTIONS_BY_SET) },
         Output { name: "users", doc: "Ids of users, by first appearance in train.", form: Form::Table(KEYS) },
-        Output { name: "items", doc: "Ids of items, by first appearance in train.", form: Form::Table(KEYS) },
+        Output { name: "items", doc: "Ids of items, by first appearance in train.", form: Form::Table(ITEMS) },
         Output { name: "summary", doc: "Counts of rows kept and dropped.", form: Form::Table(COUNTS) },
         Output { name: "audit", doc: "Leaks, gaps and shift, measured.", form: Form::Table(audit::MEASURES) },
         Output { name: "catalogue", doc: "What is known of each item.", form: Form::Table(audit::CATALOGUE) },
@@ -99,7 +101,11 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         let before = parquet::read(data.artifact(port)?)?;
         let keys = renamed(keys_from_batch(&before)?, ids)
             .ok_or_else(|| StageError::new(format!("`{port}` lacks an id that occurs in `interactions`")))?;
-        parquet::write(&context.output(port), &keys_to_batch(keys)?, &metadata)?;
+        let mut batch = keys_to_batch(keys)?;
+        if port == "items" {
+            batch = audit::with_domains(&batch, &split)?;
+        }
+        parquet::write(&context.output(port), &batch, &metadata)?;
     }
     parquet::write(&context.output("summary"), &counts_to_batch(&split.counts)?, &metadata)?;
     let pieces = pieces(log.rows.len());

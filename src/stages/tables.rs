@@ -32,11 +32,16 @@ pub const INTERACTIONS_BY_PART: &[Column] =
 pub const INTERACTIONS_BY_SET: &[Column] =
     &[USER, ITEM, TIME, WEIGHT, Column { name: "set", dtype: "utf8", doc: "`iid` or `ood`." }];
 
+const ID: Column = Column { name: "id", dtype: "u32", doc: "Dense id, from 0." };
+const KEY: Column = Column { name: "key", dtype: "utf8", doc: "The key in the raw data." };
+pub const DOMAIN: Column =
+    Column { name: "domain", dtype: "utf8?", doc: "`target` or `source`, where there are two domains." };
+
 /// An id map.
-pub const KEYS: &[Column] = &[
-    Column { name: "id", dtype: "u32", doc: "Dense id, from 0." },
-    Column { name: "key", dtype: "utf8", doc: "The key in the raw data." },
-];
+pub const KEYS: &[Column] = &[ID, KEY];
+
+/// The id map of the items of a split.
+pub const ITEMS: &[Column] = &[ID, KEY, DOMAIN];
 
 /// Named counts.
 pub const COUNTS: &[Column] = &[

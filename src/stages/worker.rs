@@ -43,10 +43,10 @@ fn facets() -> WorkerFacets {
     let gpus = device::count();
     // What `device: auto` takes when it may use all of them.
     let chosen = device::choose(Device::Auto, &Vec::from_iter(0..gpus)).unwrap_or(tch::Device::Cpu);
-    WorkerFacets { libtorch: env!("CNSDIFF_LIBTORCH_VERSION").to_owned(), device: device::name(chosen), gpus }
+    WorkerFacets { device: device::name(chosen), gpus }
 }
 
 #[cfg(not(feature = "torch"))]
 fn facets() -> WorkerFacets {
-    WorkerFacets { libtorch: "none".to_owned(), device: "cpu".to_owned(), gpus: 0 }
+    WorkerFacets { device: "cpu".to_owned(), gpus: 0 }
 }

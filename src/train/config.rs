@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::candidates::CandidateRule;
 use super::regularisation::Regularisation;
 pub use super::select::{Criterion, Select};
 use super::spelling;
@@ -52,6 +53,11 @@ pub struct Config {
     #[serde(default = "defaults::top_k")]
     #[schemars(range(min = 1, max = 10_000))]
     pub top_k: usize,
+    /// Which items are ranked: `auto` (the target domain's where there are two domains, else all), `all`,
+    /// `items_of: [ood]`, `only: {source: FILE}` or `except: {source: FILE}`.
+    #[serde(default = "defaults::candidates", deserialize_with = "spelling::deserialize")]
+    #[schemars(schema_with = "spelling::schema::<CandidateRule>")]
+    pub candidates: CandidateRule,
     #[serde(default)]
     pub mask: Mask,
     #[serde(default)]
@@ -85,7 +91,8 @@ pub enum Mask {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Device {
-    /// A GPU where libtorch finds one, else the processor. Which of the two enters the stage key.
+    /// A GPU where libtorch finds one, else the processor. Which of the two enters the stage key, with the version of
+    /// libtorch if it is a GPU.
     #[default]
     Auto,
     /// The processor.
@@ -95,7 +102,7 @@ pub enum Device {
 }
 
 mod defaults {
-    use super::{SamplerParams, Select};
+    use super::{CandidateRule, SamplerParams, Select};
 
     pub fn dim() -> usize {
         64
@@ -119,6 +126,10 @@ mod defaults {
 
     pub fn top_k() -> usize {
         20
+    }
+
+    pub fn candidates() -> CandidateRule {
+        CandidateRule::Auto {}
     }
 }
 
@@ -160,6 +171,9 @@ impl Config {
             && let Some((path, message)) = params.mistake()
         {
             return mistake(&[&["sampler", "cnsdiff"], path].concat(), message);
+        }
+        if self.candidates == CandidateRule::ItemsOf(Vec::new()) {
+            return mistake(&["candidates", "items_of"], "is empty".into());
         }
         if let Some((name, measure, every)) = self.select.evaluation() {
             if let Err(error) = Criterion::parse(measure) {
@@ -223,6 +237,8 @@ mod tests {
         assert_eq!(config(|v| v["optimizer"] = json!({ "lr": -1.0 })).unwrap_err().path, ["optimizer", "lr"]);
         let measure = config(|v| v["select"] = json!({ "valid_iid": { "measure": "ndgc@20" } })).unwrap_err();
         assert_eq!(measure.path, ["select", "valid_iid", "measure"]);
+        let candidates = config(|v| v["candidates"] = json!({ "items_of": [] })).unwrap_err();
+        assert_eq!(candidates.path, ["candidates", "items_of"]);
         let start = config(|v| v["sampler"] = json!({ "cnsdiff": { "start": { "last": 40 } } })).unwrap_err();
         assert_eq!(start.path, ["sampler", "cnsdiff", "start"]);
     }
@@ -236,6 +252,15 @@ mod tests {
         }
         for wrong in [json!("ngcf"), json!({ "lightgcn": { "layers": -1 } }), json!(3)] {
             assert!(!validator.is_valid(&json!({ "backbone": wrong, "seed": 1 })), "{wrong}");
+        }
+        let with = |candidates: &Value| json!({ "backbone": "mf", "seed": 1, "candidates": candidates });
+        for fine in [json!("all"), json!({ "items_of": ["iid", "ood"] }), json!({ "except": { "source": "x.txt" } })] {
+            assert!(validator.is_valid(&with(&fine)) && read(with(&fine)).is_ok(), "{fine}");
+        }
+        // A choice that needs parameters has no short spelling.
+        for wrong in [json!("items_of"), json!("only"), json!({ "items_of": ["test"] }), json!({ "except": {} })] {
+            let refused = read(with(&wrong)).is_err() || read(with(&wrong)).unwrap().check().is_err();
+            assert!(!validator.is_valid(&with(&wrong)) && refused, "{wrong}");
         }
     }
 }

@@ -14,14 +14,6 @@ pub fn count() -> usize {
     if tch::Cuda::is_available() { usize::try_from(tch::Cuda::device_count()).unwrap_or(0) } else { 0 }
 }
 
-/// How the keys of trainings, and what these say of themselves, spell a device.
-pub fn name(device: tch::Device) -> String {
-    match device {
-        tch::Device::Cpu => "cpu".to_owned(),
-        _ => "cuda".to_owned(),
-    }
-}
-
 /// The device of libtorch for `device`. `gpus` are the numbers of those that this training may use.
 ///
 /// # Errors
@@ -41,9 +33,39 @@ pub fn choose(device: Device, gpus: &[usize]) -> Result<tch::Device, NoGpu> {
     }
 }
 
+/// How the keys of trainings, and what these say of themselves, spell a device: with the version of libtorch where it is
+/// libtorch that computes.
+pub fn name(device: tch::Device) -> String {
+    match device {
+        tch::Device::Cpu => "cpu".to_owned(),
+        _ => format!("cuda, libtorch {}", libtorch_version()),
+    }
+}
+
+/// The version of the library that is loaded, which need not be the one that was built against.
+fn libtorch_version() -> String {
+    unsafe extern "C" {
+        /// Part of libtorch's stable C interface: the version in the highest bytes.
+        safe fn aoti_torch_abi_version() -> u64;
+    }
+    let [major, minor, patch, ..] = aoti_torch_abi_version().to_be_bytes();
+    format!("{major}.{minor}.{patch}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libtorch_is_named_with_the_version_that_is_loaded() {
+        assert_eq!(name(tch::Device::Cpu), "cpu");
+        // What the folder that is linked from says of itself, if it does.
+        let told = std::fs::read_to_string(concat!(env!("CNSDIFF_LIBTORCH_LIB"), "/../build-version"));
+        let told = told.unwrap_or_else(|_| libtorch_version());
+        let version = told.split('+').next().unwrap_or_default().trim();
+        assert_eq!(name(tch::Device::Cuda(0)), format!("cuda, libtorch {version}"));
+        assert!(version.split('.').count() == 3 && version.starts_with('2'), "{version}");
+    }
 
     #[test]
     fn a_gpu_is_used_only_where_there_is_one() {

@@ -9,9 +9,10 @@ use rand::seq::SliceRandom;
 use tch::Device;
 
 use super::batch::Batch;
+use super::candidates::Candidates;
 use super::checkpoint;
 use super::config::{Config, Mask};
-use super::rank::{RankError, Scored, recommend};
+use super::rank::{RankError, Ranking, Scored, recommend};
 use super::select::{Criterion, Select};
 use crate::data::{Graph, Interactions};
 use crate::kernel::Aligned;
@@ -28,6 +29,8 @@ pub struct Data<'a> {
     pub valid: &'a Interactions,
     /// The test set of `select: test_oracle`.
     pub oracle: Option<&'a Interactions>,
+    /// What is ranked, for the choice of the epoch as for the recommendations.
+    pub candidates: &'a Candidates,
 }
 
 /// A named value after an epoch, counted from 1.
@@ -83,7 +86,8 @@ pub enum TrainError {
     )]
     NoBatch { pairs: usize, batch_size: usize },
     #[error(
-        "`select: {rule}` has no interactions of known users to choose the best epoch by; `select: last` needs none"
+        "`select: {rule}` has nothing to choose the best epoch by: in none of its interactions would the item be ranked \
+         for the user; `select: last` needs none"
     )]
     NothingToSelectBy { rule: &'static str },
     #[error("`{part}` is {value} in epoch {epoch}: training diverged, a smaller learning rate may help")]
@@ -147,6 +151,7 @@ struct Training<'a> {
     config: &'a Config,
     graph: &'a Graph,
     valid: Graph,
+    candidates: &'a Candidates,
     selection: Option<Selection>,
     uniform: Uniform<'a>,
     pairs: Vec<(u32, u32)>,
@@ -175,23 +180,31 @@ struct Selection {
     users: Vec<u32>,
     every: usize,
     patience: Option<usize>,
+    /// Whether validation items are left out: in a test that the final recommendations will be held against.
+    masks_valid: bool,
 }
 
 impl Selection {
-    fn new(select: &Select, data: &Data) -> Result<Option<Self>, TrainError> {
+    fn new(config: &Config, data: &Data) -> Result<Option<Self>, TrainError> {
+        let select = &config.select;
         let Some((rule, measure, every)) = select.evaluation() else { return Ok(None) };
-        let (name, part) = match select {
-            Select::TestOracle { .. } => ("oracle", data.oracle),
-            Select::ValidIid { .. } | Select::Last {} => ("valid", Some(data.valid)),
+        let (name, part, masks_valid) = match select {
+            Select::TestOracle { .. } => ("oracle", data.oracle, config.mask == Mask::TrainValid),
+            Select::ValidIid { .. } | Select::Last {} => ("valid", Some(data.valid), false),
         };
-        let pairs = part.into_iter().flat_map(|part| part.user.iter().copied().zip(part.item.iter().copied()));
-        let relevance = Relevance::new(data.train.n_users, pairs, edges(data.train));
+        // What cannot be ranked is not asked for.
+        let mut relevance = Relevance::new(data.train.n_users, part.into_iter().flat_map(pairs));
+        relevance.remove(edges(data.train));
+        if masks_valid {
+            relevance.remove(pairs(data.valid));
+        }
+        relevance.retain(|item| data.candidates.contains(item));
         let users: Vec<u32> = relevance.users().collect();
         if users.is_empty() {
             return Err(TrainError::NothingToSelectBy { rule });
         }
         let criterion = Criterion::parse(measure)?;
-        Ok(Some(Self { name, criterion, relevance, users, every, patience: select.patience() }))
+        Ok(Some(Self { name, criterion, relevance, users, every, patience: select.patience(), masks_valid }))
     }
 }
 
@@ -209,7 +222,8 @@ impl<'a> Training<'a> {
             config,
             graph,
             valid: Graph::with_size(graph.n_users, graph.n_items, data.valid),
-            selection: Selection::new(&config.select, data)?,
+            candidates: data.candidates,
+            selection: Selection::new(config, data)?,
             uniform: Uniform::new(graph)?,
             pairs,
             encoder: config.backbone.encoder(graph, config.dim, device),
@@ -325,20 +339,7 @@ impl<'a> Training<'a> {
         let Some(selection) = self.selection.as_ref().filter(due) else { return Ok(()) };
         self.encoder.encode(&self.tables, Nodes::All, &mut self.encoded);
         let longest = selection.criterion.metrics().iter().map(|metric| metric.k()).max().unwrap_or(0);
-        let valid = match (&self.config.select, self.config.mask) {
-            (Select::TestOracle { .. }, Mask::TrainValid) => Some(&self.valid),
-            _ => None,
-        };
-        let masks: Vec<&Graph> = std::iter::once(self.graph).chain(valid).collect();
-        let ranked = recommend(
-            &self.encoded,
-            self.graph.n_users,
-            self.config.dim,
-            &selection.users,
-            &masks,
-            longest,
-            self.device,
-        )?;
+        let ranked = self.rank(&selection.users, selection.masks_valid, longest)?;
         let mut lists = vec![Vec::new(); self.graph.n_users];
         for (&user, list) in selection.users.iter().zip(ranked) {
             lists[user as usize] = list.into_iter().map(|scored| scored.item).collect::<Vec<u32>>();
@@ -361,26 +362,21 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
+    /// The `k` best items of each of `users` by the vectors of now.
+    fn rank(&self, users: &[u32], mask_valid: bool, k: usize) -> Result<Vec<Vec<Scored>>, RankError> {
+        let masks: Vec<&Graph> = std::iter::once(self.graph).chain(mask_valid.then_some(&self.valid)).collect();
+        let ranking = Ranking { candidates: self.candidates, masks: &masks, k };
+        recommend(&self.encoded, self.graph.n_users, self.config.dim, users, &ranking, self.device)
+    }
+
     fn model(mut self) -> Result<Model, TrainError> {
         let (best_epoch, tables) = match &self.best {
             Some(best) => (best.epoch, best.tables.as_slice()),
             None => (self.done, &*self.tables),
         };
         self.encoder.encode(tables, Nodes::All, &mut self.encoded);
-        let masks = match self.config.mask {
-            Mask::Train => vec![self.graph],
-            Mask::TrainValid => vec![self.graph, &self.valid],
-        };
         let users: Vec<u32> = (0..self.graph.n_users as u32).collect();
-        let recommendations = recommend(
-            &self.encoded,
-            self.graph.n_users,
-            self.config.dim,
-            &users,
-            &masks,
-            self.config.top_k,
-            self.device,
-        )?;
+        let recommendations = self.rank(&users, self.config.mask == Mask::TrainValid, self.config.top_k)?;
         Ok(Model {
             encoded: self.encoded.to_vec(),
             recommendations,
@@ -390,6 +386,10 @@ impl<'a> Training<'a> {
             parameters: tables.len() + self.sampler.parameters(),
         })
     }
+}
+
+fn pairs(part: &Interactions) -> impl Iterator<Item = (u32, u32)> {
+    part.user.iter().copied().zip(part.item.iter().copied())
 }
 
 /// The pairs of a graph, by user, then item.

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "torch")]
 mod batch;
+mod candidates;
 #[cfg(feature = "torch")]
 mod checkpoint;
 pub mod config;
@@ -18,8 +19,9 @@ mod spelling;
 #[cfg(all(test, feature = "torch"))]
 mod tests;
 
+pub use candidates::{CandidateRule, Candidates, ItemList, SplitPart};
 pub use config::{Config, Device};
 #[cfg(feature = "torch")]
 pub use fit::{Data, EpochEnd, Model, Point, TrainError, Watch, fit};
 #[cfg(feature = "torch")]
-pub use rank::{RankError, Scored, recommend};
+pub use rank::{RankError, Ranking, Scored, recommend};

@@ -45,12 +45,21 @@ impl<'de, E: Error> IntoDeserializer<'de, E> for Nothing {
 /// The schema of both spellings of `T`.
 pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let long = T::json_schema(generator);
+    let definitions = generator.definitions();
     let names: Vec<_> = long
         .get("oneOf")
         .and_then(|variants| variants.as_array())
         .into_iter()
         .flatten()
-        .filter_map(|variant| variant.get("required")?.get(0).cloned())
+        .filter_map(|variant| {
+            let name = variant.get("required")?.get(0)?;
+            let params = variant.get("properties")?.get(name.as_str()?)?;
+            let named = params.get("$ref").and_then(|path| path.as_str()?.rsplit('/').next());
+            let params = named.and_then(|name| definitions.get(name)).unwrap_or(params);
+            // Without parameters that must be given.
+            let optional = params.get("type").is_none_or(|kind| kind == "object") && params.get("required").is_none();
+            optional.then(|| name.clone())
+        })
         .collect();
     json_schema!({ "anyOf": [{ "enum": names }, long] })
 }

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
-use super::{Config, Data, EpochEnd, Model, TrainError, Watch, fit};
+use super::{Candidates, Config, Data, EpochEnd, Model, TrainError, Watch, fit};
 use crate::data::{Graph, Interactions};
 use crate::model::xavier_tables;
 use crate::rng;
@@ -35,6 +35,11 @@ fn parts() -> (Graph, Interactions, Interactions) {
     (Graph::with_size(USERS, ITEMS, &train), valid, test)
 }
 
+/// All items, equal scores by ascending item.
+fn everything() -> Candidates {
+    Candidates::in_order((0..ITEMS as u32).collect(), ITEMS)
+}
+
 fn config(changes: Value) -> Config {
     let mut value = json!({
         "backbone": "lightgcn", "dim": 16, "batch_size": 600, "epochs": 4, "seed": 5, "top_k": 10,
@@ -60,7 +65,7 @@ impl Watch for Keep {
 
 fn train_with(config: &Config, threads: usize, resume: Option<&[u8]>, keep: &mut Keep) -> Result<Model, TrainError> {
     let (graph, valid, test) = parts();
-    let data = Data { train: &graph, valid: &valid, oracle: Some(&test) };
+    let data = Data { train: &graph, valid: &valid, oracle: Some(&test), candidates: &everything() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let mut result = None;
     let keep = std::sync::Mutex::new(keep);
@@ -167,7 +172,7 @@ fn the_oracle_is_used_only_when_asked_for() {
     assert_eq!(curve(&model, "oracle_ndcg@20").len(), 4);
     assert!(curve(&model, "valid_ndcg@20").is_empty());
     let (graph, valid, _) = parts();
-    let data = Data { train: &graph, valid: &valid, oracle: None };
+    let data = Data { train: &graph, valid: &valid, oracle: None, candidates: &everything() };
     let error = fit(&config(json!({ "select": "test_oracle" })), &data, tch::Device::Cpu, None, &mut Keep::default())
         .unwrap_err();
     assert_eq!(error, TrainError::NothingToSelectBy { rule: "test_oracle" });

@@ -11,6 +11,7 @@ mod failures;
 mod lock;
 mod naming;
 mod output;
+mod ranking;
 mod repository;
 mod shared;
 mod signals;

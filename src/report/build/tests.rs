@@ -240,27 +240,6 @@ fn marks_of_a_test_that_nobody_made() {
 }
 
 #[test]
-fn selection_and_mask_are_stated() {
-    let model = |method: &str, selection, masks_validation| Model {
-        labels: vec![("method".into(), method.into()), ("seed".into(), "1".into())],
-        selection,
-        masks_validation,
-    };
-    let facts = |models: &[Model]| build(&layout(), &scores(), &[], models).unwrap().facts.join(" ");
-    assert!(facts(&[]).contains("not recorded"));
-    let (fair, test, last) = (Selection::Validation, Selection::TestOracle, Selection::Last);
-    let told = facts(&[model("rns", fair, true), model("dns", fair, true)]);
-    assert!(told.contains("training and validation items"), "{told}");
-    assert!(told.contains("chosen on validation data.") && !told.contains("Caution"), "{told}");
-    let told = facts(&[model("rns", fair, true), model("dns", last, true)]);
-    assert!(told.contains("but for dns: the last."), "{told}");
-    let oracle = facts(&[model("rns", fair, false), model("cnsdiff", test, false), model("elsewhere", test, true)]);
-    assert!(oracle.contains("Caution: epochs chosen on the test set"), "{oracle}");
-    assert!(oracle.contains("no fair results: CNSDiff."), "{oracle}");
-    assert!(oracle.contains("all items but the user's training items"), "{oracle}");
-}
-
-#[test]
 fn axes_and_names_that_do_not_fit() {
     let message = |layout: Layout| build(&layout, &scores(), &[], &[]).unwrap_err().to_string();
     assert!(message(Layout { over: None, ..layout() }).contains("axis `seed`"));

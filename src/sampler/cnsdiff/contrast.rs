@@ -129,7 +129,7 @@ impl Sums {
         for (lane, (row, gradient)) in rows.zip(gradients.chunks_exact_mut(dim)).enumerate() {
             let (anchor, copy, sum) = (unit.row(row), noised.row(row), sums[lane]);
             let attraction = dot(anchor, copy) / temperature;
-            self.loss += f64::from(sum).ln() + f64::from(shift[lane]) - f64::from(attraction);
+            self.loss += libm::log(f64::from(sum)) + f64::from(shift[lane]) - f64::from(attraction);
 
             let mut to_copy: Vec<f32> = anchor.iter().map(|anchor| -anchor * (weight / temperature)).collect();
             noised.pull_back(row, &mut to_copy);

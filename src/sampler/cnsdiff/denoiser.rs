@@ -3,10 +3,9 @@
 //!
 //! The first layer is split: `W [x; e] + b = W_x x + (W_e e + b)`, and the second summand depends on the step alone.
 
-use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, IndexOp, Tensor};
 
-use crate::rng;
+use crate::rng::{self, Normal};
 use crate::sampler::tensor::{leaf, normalize};
 
 use super::params::{Condition, Params};
@@ -68,7 +67,7 @@ impl Shape {
         for (rows, columns) in self.layers() {
             let deviation = (2.0 / (rows + columns) as f64).sqrt() as f32;
             let mut draw = |count: usize, deviation: f32| {
-                flat.extend((0..count).map(|_| deviation * Distribution::<f32>::sample(&StandardNormal, &mut rng)));
+                flat.extend((0..count).map(|_| deviation * Normal::standard().draw(&mut rng) as f32));
             };
             draw(rows * columns, deviation);
             draw(rows, 1e-3);

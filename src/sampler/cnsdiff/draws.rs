@@ -3,11 +3,10 @@
 
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Beta, Distribution, StandardNormal};
 use tch::{Device, Tensor};
 
 use crate::kernel::{LANES, Lanes};
-use crate::rng;
+use crate::rng::{self, Beta, Normal};
 use crate::sampler::SamplerError;
 use crate::sampler::tensor::matrix;
 
@@ -35,9 +34,9 @@ impl Draws {
 
     /// Shares of the generated vector, from `Beta(alpha, beta)` lifted to at least `min`.
     pub fn shares(&self, rows: usize, [alpha, beta]: [f64; 2], min: f64) -> Result<Vec<f32>, SamplerError> {
-        let distribution = Beta::new(alpha, beta).map_err(|_| SamplerError::Beta { alpha, beta })?;
+        let distribution = Beta::new(alpha, beta).ok_or(SamplerError::Beta { alpha, beta })?;
         let mut rng = self.stream("mix");
-        let mut share = || ((1.0 - min) * distribution.sample(&mut rng) + min).clamp(0.0, 1.0) as f32;
+        let mut share = || ((1.0 - min) * distribution.draw(&mut rng) + min).clamp(0.0, 1.0) as f32;
         Ok((0..rows).map(|_| share()).collect())
     }
 
@@ -68,7 +67,8 @@ impl Draws {
 
 /// Standard normal numbers.
 pub fn normals(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
-    (0..count).map(|_| StandardNormal.sample(rng)).collect()
+    let normal = Normal::standard();
+    (0..count).map(|_| normal.draw(rng) as f32).collect()
 }
 
 /// Dropout: a factor of 0 with probability `p` (to 1/65,536), else of `1 / (1 - p)`.

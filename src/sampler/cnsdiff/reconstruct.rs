@@ -33,8 +33,8 @@ impl Levels {
                 signal: signal as f32,
                 deviation: deviation as f32,
                 weight: if reweight { schedule.snr_weight(t) as f32 } else { 1.0 },
-                causal: (0.5 * (-before).exp()) as f32,
-                constant: (0.5 * (gap.exp() - gap - 1.0)) as f32,
+                causal: (0.5 * libm::exp(-before)) as f32,
+                constant: (0.5 * (libm::exp(gap) - gap - 1.0)) as f32,
             }
         };
         Self((0..schedule.steps()).map(level).collect())

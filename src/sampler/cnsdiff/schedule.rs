@@ -41,7 +41,7 @@ impl Schedule {
         }
         let before = |t: usize| if t == 0 { 1.0 } else { bar[t - 1] };
         let posterior_variance: Vec<f64> = (0..steps).map(|t| beta[t] * (1.0 - before(t)) / (1.0 - bar[t])).collect();
-        let posterior_log_variance = (0..steps).map(|t| posterior_variance[t.max(1)].ln()).collect();
+        let posterior_log_variance = (0..steps).map(|t| libm::log(posterior_variance[t.max(1)])).collect();
         let mean_start = (0..steps).map(|t| beta[t] * before(t).sqrt() / (1.0 - bar[t])).collect();
         let mean_state = (0..steps).map(|t| (1.0 - before(t)) * (1.0 - beta[t]).sqrt() / (1.0 - bar[t])).collect();
         Self { beta, posterior_variance, posterior_log_variance, mean_start, mean_state, bar }
@@ -76,9 +76,9 @@ impl Schedule {
 /// The sinusoidal embedding of step `t`: cosines, then sines, of `t 10000^{-k / half}`; a 0 at the end of odd widths.
 pub fn time_embedding(t: usize, width: usize) -> Vec<f32> {
     let half = width / 2;
-    let angle = |k: usize| (-(k as f32) * 10_000f32.ln() / half as f32).exp() * t as f32;
-    let mut embedding: Vec<f32> = (0..half).map(|k| angle(k).cos()).collect();
-    embedding.extend((0..half).map(|k| angle(k).sin()));
+    let angle = |k: usize| libm::expf(-(k as f32) * libm::logf(10_000.0) / half as f32) * t as f32;
+    let mut embedding: Vec<f32> = (0..half).map(|k| libm::cosf(angle(k))).collect();
+    embedding.extend((0..half).map(|k| libm::sinf(angle(k))));
     embedding.resize(width, 0.0);
     embedding
 }

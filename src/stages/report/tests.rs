@@ -2,6 +2,7 @@
 
 use super::super::testing::{Bench, input};
 use super::*;
+use arrow::array::Int64Array;
 use serde_json::json;
 
 fn source(bench: &Bench, method: &str, seed: u32, value: f64) -> Input {
@@ -13,8 +14,13 @@ fn source(bench: &Bench, method: &str, seed: u32, value: f64) -> Input {
         ("users", Arc::new(UInt32Array::from(vec![9, 9, 3]))),
     ];
     let path = bench.put(&format!("{method}{seed}"), &RecordBatch::try_from_iter(summary).unwrap());
+    let counts: [(&str, ArrayRef); 2] = [
+        ("name", Arc::new(StringArray::from(vec!["users", "pairs", "in_valid", "tied@20"]))),
+        ("value", Arc::new(Int64Array::from(vec![9, 30, 2, 0]))),
+    ];
+    let counts = bench.put(&format!("counts{method}{seed}"), &RecordBatch::try_from_iter(counts).unwrap());
     let labels = ["dataset=food", &format!("method={method}"), &format!("seed={seed}")].map(str::to_owned);
-    input("scores", &labels.each_ref().map(String::as_str), &[("summary", path)])
+    input("scores", &labels.each_ref().map(String::as_str), &[("summary", path), ("counts", counts)])
 }
 
 fn sources(bench: &Bench) -> Vec<Input> {
@@ -27,8 +33,8 @@ fn sources(bench: &Bench) -> Vec<Input> {
 
 fn model(bench: &Bench, method: &str, rule: &str) -> Input {
     let summary: [(&str, ArrayRef); 2] = [
-        ("name", Arc::new(StringArray::from(vec!["best_epoch", rule, "mask_valid"]))),
-        ("value", Arc::new(Float64Array::from(vec![7.0, 1.0, 1.0]))),
+        ("name", Arc::new(StringArray::from(vec!["items", rule, "mask_valid", "candidates", "candidates_target"]))),
+        ("value", Arc::new(Float64Array::from(vec![80.0, 1.0, 1.0, 7.0, 1.0]))),
     ];
     let path = bench.put(&format!("m{method}"), &RecordBatch::try_from_iter(summary).unwrap());
     input("models", &[&format!("method={method}")], &[("summary", path)])
@@ -77,6 +83,8 @@ fn models_chosen_on_the_test_set_are_in_every_caption() {
     for name in ["main.md", "main.tex", "main.txt"] {
         assert!(files[name].contains("Caution: epochs chosen on the test set"), "{}", files[name]);
         assert!(files[name].contains("no fair results: cnsdiff."), "{}", files[name]);
+        assert!(files[name].contains("Ranked against the 7 items of the target domain"), "{}", files[name]);
+        assert!(files[name].contains("not asked for: at most 2 of 32 (2 in the user's validation)"), "{}", files[name]);
     }
     let untold = vec![model(&bench, "rns", "epochs")];
     let error = bench.run::<Report>(run, params(), [sources(&bench), untold].concat(), Vec::new(), "out").unwrap_err();

@@ -2,11 +2,13 @@
 //! in `run`, which only the worker binary holds.
 
 #[cfg(feature = "torch")]
+mod candidates;
+#[cfg(feature = "torch")]
 mod run;
 
-use crate::engine::stage::{Facet, Resources, Stage};
+use crate::engine::stage::{Facet, RawSource, Resources, Stage};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
-use crate::train::{Config, Device};
+use crate::train::{CandidateRule, Config, Device};
 
 #[cfg(feature = "torch")]
 pub use run::run;
@@ -17,19 +19,25 @@ impl Stage for Train {
     type Params = Config;
 
     const KIND: &'static str = "train";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const DOC: &'static str = "Trains a model and recommends items to every user.";
     const PORTS: &'static [Port] = &[
         Port {
             name: "split",
-            doc: "The training part, and the validation part for the choice of the epoch.",
-            artifacts: &["train", "valid"],
+            doc: "The training part, the validation part for the choice of the epoch, and the keys of the items.",
+            artifacts: &["train", "valid", "items"],
             arity: Arity::One,
         },
         Port {
             name: "oracle",
             doc: "The test that `select: test_oracle` chooses the epoch by; nothing else may use it.",
             artifacts: &["test"],
+            arity: Arity::Optional,
+        },
+        Port {
+            name: "catalogue",
+            doc: "The split whose parts `candidates: {items_of: ...}` names; nothing else may use it.",
+            artifacts: &["catalogue"],
             arity: Arity::Optional,
         },
     ];
@@ -39,10 +47,20 @@ impl Stage for Train {
             doc: "The best items of every user, by user and rank.",
             form: Form::Table(&[
                 Column { name: "user", dtype: "u32", doc: "Dense id." },
-                Column { name: "rank", dtype: "u32", doc: "From 1; equal scores by ascending item." },
+                Column {
+                    name: "rank",
+                    dtype: "u32",
+                    doc: "From 1; equal scores by a hash of the seed and the item's key.",
+                },
                 Column { name: "item", dtype: "u32", doc: "Dense id." },
                 Column { name: "score", dtype: "f32", doc: "Inner product of the vectors." },
+                Column { name: "tied", dtype: "bool", doc: "The next item, listed or not, has the same score." },
             ]),
+        },
+        Output {
+            name: "candidates",
+            doc: "The items that were ranked.",
+            form: Form::Table(&[Column { name: "item", dtype: "u32", doc: "Dense id, ascending." }]),
         },
         Output {
             name: "embeddings",
@@ -80,10 +98,20 @@ impl Stage for Train {
         })
     }
 
+    fn files(config: &Config) -> Vec<RawSource> {
+        match &config.candidates {
+            CandidateRule::Only(list) | CandidateRule::Except(list) => {
+                vec![RawSource { source: list.source.clone(), digest: list.digest.clone(), ..RawSource::default() }]
+            }
+            CandidateRule::Auto {} | CandidateRule::All {} | CandidateRule::ItemsOf(_) => Vec::new(),
+        }
+    }
+
+    /// On the processor nothing is computed with libtorch.
     fn facets(config: &Config) -> Vec<Facet> {
         match config.device {
-            Device::Auto => vec![Facet::Libtorch, Facet::Device],
-            Device::Cpu | Device::Cuda => vec![Facet::Libtorch],
+            Device::Auto | Device::Cuda => vec![Facet::Device],
+            Device::Cpu => Vec::new(),
         }
     }
 

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{
-    Array, AsArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt32Array,
+    Array, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 use serde_json::Value;
 
 use super::Train;
+use super::candidates::{Chosen, choose};
 use crate::data::{Graph, Interactions};
 use crate::engine::stage::{Context, Progress, StageError, parse};
 use crate::stages::made_by;
@@ -42,8 +43,12 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         part.take(&rows)
     };
     let (valid, oracle) = (known(valid), oracle.map(known));
-    let data = Data { train: &graph, valid: &valid, oracle: oracle.as_ref() };
+    let chosen = choose(&config, context, graph.n_items)?;
+    let data = Data { train: &graph, valid: &valid, oracle: oracle.as_ref(), candidates: &chosen.candidates };
     context.log(format!("{} users, {} items, {} training pairs", graph.n_users, graph.n_items, graph.n_edges()));
+    if chosen.candidates.len() < graph.n_items {
+        context.log(format!("{} of the {} items are ranked", chosen.candidates.len(), graph.n_items));
+    }
 
     let mut follow = Follow::new(context, BETWEEN_CHECKPOINTS)?;
     let resume = follow.last();
@@ -62,9 +67,10 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         Ok(parquet::write(&context.output(name), &batch?, &made_by::<Train>())?)
     };
     write("recommendations", recommendations(&model))?;
+    write("candidates", candidates(&chosen))?;
     write("embeddings", embeddings(&model, graph.n_users, config.dim))?;
     write("curve", curve(&model))?;
-    write("summary", summary(&config, &model, &graph))
+    write("summary", summary(&config, &model, &graph, &chosen))
 }
 
 /// The rows of the test that `select: test_oracle` names.
@@ -155,7 +161,14 @@ fn recommendations(model: &Model) -> Result<RecordBatch, ArrowError> {
         ("rank", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row.1)))),
         ("item", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row.2.item)))),
         ("score", Arc::new(Float32Array::from_iter_values(rows().map(|row| row.2.score)))),
+        ("tied", Arc::new(BooleanArray::from_iter(rows().map(|row| Some(row.2.tied))))),
     ])
+}
+
+fn candidates(chosen: &Chosen) -> Result<RecordBatch, ArrowError> {
+    let mut items = chosen.candidates.order().to_vec();
+    items.sort_unstable();
+    RecordBatch::try_from_iter([("item", Arc::new(UInt32Array::from(items)) as Arc<dyn Array>)])
 }
 
 fn embeddings(model: &Model, n_users: usize, dim: usize) -> Result<RecordBatch, ArrowError> {
@@ -181,9 +194,10 @@ fn curve(model: &Model) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
-fn summary(config: &Config, model: &Model, graph: &Graph) -> Result<RecordBatch, ArrowError> {
+fn summary(config: &Config, model: &Model, graph: &Graph, chosen: &Chosen) -> Result<RecordBatch, ArrowError> {
     let is = |fact: bool| if fact { 1.0 } else { 0.0 };
-    let facts = [
+    let tied = model.recommendations.iter().filter(|list| list.last().is_some_and(|last| last.tied)).count();
+    let mut facts = vec![
         ("best_epoch", model.best_epoch as f64),
         ("epochs", model.epochs as f64),
         ("parameters", model.parameters as f64),
@@ -194,9 +208,12 @@ fn summary(config: &Config, model: &Model, graph: &Graph) -> Result<RecordBatch,
         ("select_test_oracle", is(matches!(config.select, Select::TestOracle { .. }))),
         ("select_last", is(matches!(config.select, Select::Last {}))),
         ("mask_valid", is(config.mask == Mask::TrainValid)),
+        ("candidates", chosen.candidates.len() as f64),
+        ("tied_lists", tied as f64 / graph.n_users as f64),
     ];
+    facts.extend(chosen.facts().map(|(name, holds)| (name, is(holds))));
     RecordBatch::try_from_iter([
-        ("name", Arc::new(StringArray::from_iter_values(facts.map(|fact| fact.0))) as Arc<dyn Array>),
-        ("value", Arc::new(Float64Array::from_iter_values(facts.map(|fact| fact.1)))),
+        ("name", Arc::new(StringArray::from_iter_values(facts.iter().map(|fact| fact.0))) as Arc<dyn Array>),
+        ("value", Arc::new(Float64Array::from_iter_values(facts.iter().map(|fact| fact.1)))),
     ])
 }

@@ -3,8 +3,7 @@
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
-use super::{RankError, Scored, enter};
-use crate::data::Graph;
+use super::{RankError, Ranking, Scored, Top};
 
 /// Users per block.
 const BLOCK: usize = 256;
@@ -15,11 +14,13 @@ pub fn recommend(
     items: &[f32],
     dim: usize,
     users: &[u32],
-    masks: &[&Graph],
-    k: usize,
+    ranking: &Ranking,
     device: Device,
 ) -> Result<Vec<Vec<Scored>>, RankError> {
-    let items = Tensor::from_slice(items).view([-1, dim as i64]).to_device(device).tr();
+    let candidates = ranking.candidates;
+    let places: Vec<i64> = candidates.order().iter().map(|&item| i64::from(item)).collect();
+    let items = Tensor::from_slice(items).view([-1, dim as i64]).index_select(0, &Tensor::from_slice(&places));
+    let items = items.to_device(device).tr();
     let blocks: Vec<_> = users.chunks(BLOCK).map(|users| (users, items.shallow_clone())).collect();
     let ranked: Result<Vec<_>, RankError> = blocks
         .into_par_iter()
@@ -28,15 +29,15 @@ pub fn recommend(
             let scores = tch::no_grad(|| vectors.mm(&items));
             let mut values = vec![0.0f32; scores.numel()];
             scores.copy_data(&mut values, scores.numel());
-            let width = values.len() / users.len();
+            let width = candidates.len().max(1);
             let rows = users.iter().zip(values.chunks_exact_mut(width));
             rows.map(|(&user, scores)| {
-                for mask in masks {
-                    for &item in mask.items_of(user) {
-                        scores[item as usize] = f32::NEG_INFINITY;
+                for mask in ranking.masks {
+                    for place in mask.items_of(user).iter().filter_map(|&item| candidates.place(item)) {
+                        scores[place] = f32::NEG_INFINITY;
                     }
                 }
-                best(scores, k).map_err(|item| RankError { user, item })
+                best(scores, ranking).map_err(|item| RankError { user, item })
             })
             .collect::<Result<Vec<_>, _>>()
         })
@@ -44,11 +45,11 @@ pub fn recommend(
     Ok(ranked?.into_iter().flatten().collect())
 }
 
-/// The `k` largest scores, or the item whose score is not a number. Scores of minus infinity are left out.
-fn best(scores: &[f32], k: usize) -> Result<Vec<Scored>, u32> {
-    let mut top: Vec<Scored> = Vec::with_capacity(k);
+/// The largest scores of candidates, or the item whose score is not a number. Scores of minus infinity are left out.
+fn best(scores: &[f32], ranking: &Ranking) -> Result<Vec<Scored>, u32> {
+    let mut top = Top::new(ranking);
     let mut least = f32::NEG_INFINITY;
-    for (item, &score) in (0u32..).zip(scores) {
+    for (&item, &score) in ranking.candidates.order().iter().zip(scores) {
         // Written so that NaN does not pass by. An equal score never enters a full list.
         if score <= least {
             continue;
@@ -56,10 +57,7 @@ fn best(scores: &[f32], k: usize) -> Result<Vec<Scored>, u32> {
         if score.is_nan() {
             return Err(item);
         }
-        enter(&mut top, Scored { item, score }, k);
-        if top.len() == k {
-            least = top[k - 1].score;
-        }
+        least = top.enter(item, score);
     }
-    Ok(top)
+    Ok(top.finish())
 }

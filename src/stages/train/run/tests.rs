@@ -3,39 +3,70 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::datatypes::{Float32Type, Float64Type};
+use arrow::datatypes::{Float64Type, UInt32Type};
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::digest::Digest;
 use crate::engine::stage::{Input, Job, Notice};
+use crate::metric::{Metric, Relevance, evaluate};
+use crate::train::{Candidates, Ranking, recommend};
 
-const OUTPUTS: [&str; 4] = ["recommendations", "embeddings", "curve", "summary"];
+const OUTPUTS: [&str; 5] = ["recommendations", "candidates", "embeddings", "curve", "summary"];
 
 fn interactions(pairs: impl Iterator<Item = (u32, u32)>) -> Interactions {
     let (user, item) = pairs.unzip();
     Interactions { user, item, ..Interactions::default() }
 }
 
-/// A split of 20 users and 15 items in `dir`, with the same rows as `iid` and other ones as `ood` test.
+/// Where items stand in the parts of a split.
+fn catalogue() -> RecordBatch {
+    let rows = |occurs: fn(u32) -> bool| UInt32Array::from_iter_values((0..15).map(|item| u32::from(occurs(item))));
+    let columns = [("train", rows(|_| true)), ("valid", rows(|item| item < 2)), ("iid", rows(|item| item < 9))];
+    let ood = ("ood", rows(|item| item == 4 || item == 11));
+    RecordBatch::try_from_iter(
+        columns.into_iter().chain([ood]).map(|(name, rows)| (name, Arc::new(rows) as Arc<dyn Array>)),
+    )
+    .unwrap()
+}
+
+/// The items `i0` to `i14` of a split; with `domains`, every third is of the target domain.
+fn items(domains: bool) -> RecordBatch {
+    let domain = |item: u32| domains.then_some(if item.is_multiple_of(3) { "target" } else { "source" });
+    RecordBatch::try_from_iter_with_nullable([
+        ("id", Arc::new(UInt32Array::from_iter_values(0..15)) as Arc<dyn Array>, false),
+        ("key", Arc::new(StringArray::from_iter_values((0..15).map(|item| format!("i{item}")))), false),
+        ("domain", Arc::new((0..15).map(domain).collect::<StringArray>()), true),
+    ])
+    .unwrap()
+}
+
+/// A split of 20 users and 15 items in `dir`; every other row of the test is `iid`.
 fn split(dir: &Path) -> BTreeMap<String, PathBuf> {
     let train = interactions(
         (0..20).flat_map(|user| (0..15).filter(move |item| (user + item) % 3 == 0).map(move |item| (user, item))),
     );
     let valid = interactions((0..20).map(|user| (user, (user + 1) % 15)));
-    let test = valid.clone().into_batch().unwrap();
+    let test = interactions((0..20).map(|user| (user, (user + 4) % 15))).into_batch().unwrap();
     let sets = StringArray::from_iter_values((0..20).map(|row| if row % 2 == 0 { "iid" } else { "ood" }));
     let schema = test.schema();
     let columns = schema.fields().iter().map(|field| field.name().clone()).zip(test.columns().to_vec());
     let test =
         RecordBatch::try_from_iter(columns.chain([("set".to_owned(), Arc::new(sets) as Arc<dyn Array>)])).unwrap();
-    [("train", train.into_batch().unwrap()), ("valid", valid.into_batch().unwrap()), ("test", test)]
-        .map(|(name, batch)| {
-            let path = dir.join(format!("{name}.parquet"));
-            parquet::write(&path, &batch, &[]).unwrap();
-            (name.to_owned(), path)
-        })
-        .into()
+    [
+        ("train", train.into_batch().unwrap()),
+        ("valid", valid.into_batch().unwrap()),
+        ("test", test),
+        ("items", items(false)),
+        ("catalogue", catalogue()),
+    ]
+    .map(|(name, batch)| {
+        let path = dir.join(format!("{name}.parquet"));
+        parquet::write(&path, &batch, &[]).unwrap();
+        (name.to_owned(), path)
+    })
+    .into()
 }
 
 fn job(dir: &Path, ports: &[&str], changes: Value) -> Job {
@@ -84,33 +115,29 @@ fn artifacts_have_the_declared_columns() {
     assert_eq!(embeddings.num_rows(), 35);
 }
 
-/// The loss of the last epoch and the first score, as version 3 of the kind gives them. If this fails because results are
-/// meant to change, bump `Train::VERSION` and renew the numbers. Four digits hold on any processor.
+/// All outputs, as version 4 of the kind gives them on the processor of any machine. If this fails because results are
+/// meant to change, bump `Train::VERSION`, say so in the CHANGELOG, and renew the digests with those that the failing test
+/// shows.
 #[test]
-fn results_of_version_3() {
-    assert_eq!(<Train as crate::engine::stage::Stage>::VERSION, 3);
-    let as_released = json!({ "cnsdiff": { "variant": "as_released" } });
-    let trained = json!({ "cnsdiff": { "gen_warmup_epochs": 1 } });
-    let found =
-        [("mf", json!("uniform")), ("lightgcn", json!("uniform")), ("lightgcn", as_released), ("lightgcn", trained)]
-            .map(|(backbone, sampler)| {
-                let dir = TempDir::new().unwrap();
-                let rate = json!({ "lr": 0.01 });
-                let job =
-                    job(dir.path(), &["split"], json!({ "backbone": backbone, "sampler": sampler, "optimizer": rate }));
-                run_job(&job).unwrap();
-                let read = |name: &str| parquet::read(&job.out_dir.join(format!("{name}.parquet"))).unwrap();
-                let (curve, lists) = (read("curve"), read("recommendations"));
-                let measures = curve["measure"].as_string::<i32>();
-                let last = (0..measures.len()).rfind(|&row| measures.value(row) == "bpr").unwrap();
-                [
-                    curve["value"].as_primitive::<Float64Type>().value(last),
-                    f64::from(lists["score"].as_primitive::<Float32Type>().value(0)),
-                ]
-            });
-    let expected = [[0.65865, 0.08537], [0.63103, 0.01055], [0.61267, 0.00995], [0.65861, 0.00715]];
-    let close = |(found, expected): (&f64, &f64)| (found - expected).abs() < 1e-4;
-    assert!(found.as_flattened().iter().zip(expected.as_flattened()).all(close), "{found:?} is not {expected:?}");
+fn results_of_version_4() {
+    assert_eq!(<Train as crate::engine::stage::Stage>::VERSION, 4);
+    let cnsdiff = |params: Value| json!({ "cnsdiff": params });
+    let trained = json!({ "gen_warmup_epochs": 1 });
+    let joint =
+        json!({ "variant": "trained_joint", "gen_warmup_epochs": 1, "condition": "user", "mix": { "from": [0.5, 2] } });
+    let pinned = [
+        ("mf", json!("uniform"), "4de55f9e2610"),
+        ("lightgcn", json!("uniform"), "38963527079f"),
+        ("lightgcn", cnsdiff(json!({ "variant": "as_released" })), "4c2b3edda44e"),
+        ("lightgcn", cnsdiff(trained), "58583ca11f31"),
+        ("lightgcn", cnsdiff(joint), "dc2ee8f77949"),
+    ];
+    let digests = pinned.clone().map(|(backbone, sampler, _)| {
+        let dir = TempDir::new().unwrap();
+        let params = json!({ "backbone": backbone, "sampler": sampler, "optimizer": { "lr": 0.01 } });
+        Digest::of(&run_job(&job(dir.path(), &["split"], params)).unwrap().concat()).short()
+    });
+    assert_eq!(digests, pinned.map(|(.., digest)| digest));
 }
 
 #[test]
@@ -141,8 +168,9 @@ fn an_interruption_does_not_show_in_the_bytes() {
     let context = Context { job: &job, notify: &|_| () };
     let [train, valid] = ["train", "valid"]
         .map(|name| Interactions::from_batch(&parquet::read(&job.inputs[0].artifacts[name]).unwrap()).unwrap());
-    let data = Data { train: &Graph::from_interactions(&train), valid: &valid, oracle: None };
     let config = parse::<Train>(&job.params).unwrap();
+    let candidates = choose(&config, &context, 15).unwrap().candidates;
+    let data = Data { train: &Graph::from_interactions(&train), valid: &valid, oracle: None, candidates: &candidates };
     let mut stop = Stop(Follow::new(&context, Duration::ZERO).unwrap());
     fit(&config, &data, tch::Device::Cpu, None, &mut stop).unwrap_err();
     assert!(stop.0.path.exists());
@@ -165,11 +193,137 @@ fn the_test_set_is_seen_only_by_the_oracle() {
         let dir = TempDir::new().unwrap();
         run_job(&job(dir.path(), ports, json!({ "select": select }))).map(|_| ())
     };
-    assert!(run_with(&["split", "oracle"], json!("test_oracle")).is_ok());
+    run_with(&["split", "oracle"], json!("test_oracle")).unwrap();
     let missing = run_with(&["split"], json!("test_oracle")).unwrap_err();
     assert!(missing.message.contains("needs a test"), "{missing}");
     let unasked = run_with(&["split", "oracle"], json!("last")).unwrap_err();
     assert!(unasked.message.contains("does not ask"), "{unasked}");
     let set = run_with(&["split", "oracle"], json!({ "test_oracle": { "set": "tail" } })).unwrap_err();
     assert!(set.message.contains("`tail`"), "{set}");
+}
+
+/// The items that were ranked, and the rule that the summary states.
+fn ranked(job: &Job) -> Result<(Vec<u32>, String), StageError> {
+    run_job(job)?;
+    let read = |name: &str| parquet::read(&job.out_dir.join(format!("{name}.parquet"))).unwrap();
+    let (lists, candidates, summary) = (read("recommendations"), read("candidates"), read("summary"));
+    let items = candidates["item"].as_primitive::<UInt32Type>().values().to_vec();
+    let listed = lists["item"].as_primitive::<UInt32Type>().values();
+    assert!(listed.len() > 20 && listed.iter().all(|item| items.contains(item)), "{listed:?} are not all of {items:?}");
+    let (names, values) = (summary["name"].as_string::<i32>(), summary["value"].as_primitive::<Float64Type>());
+    let fact = |name: &str| values.value(names.iter().position(|own| own == Some(name)).unwrap());
+    assert_eq!(fact("candidates"), items.len() as f64);
+    let rules = names.iter().flatten().filter(|name| name.starts_with("candidates_") && fact(name) == 1.0);
+    Ok((items, rules.collect::<Vec<_>>().join(" ")))
+}
+
+fn with_candidates(dir: &TempDir, ports: &[&str], candidates: Value) -> Job {
+    job(dir.path(), ports, json!({ "candidates": candidates, "top_k": 3 }))
+}
+
+#[test]
+fn items_of_the_target_domain_are_ranked_where_there_are_two() {
+    let dir = TempDir::new().unwrap();
+    let job_of = |candidates| with_candidates(&dir, &["split"], candidates);
+    let all = ((0..15).collect(), "candidates_all".to_owned());
+    assert_eq!(ranked(&job_of(json!("auto"))).unwrap(), all);
+    let job = job_of(json!("auto"));
+    parquet::write(&job.inputs[0].artifacts["items"], &items(true), &[]).unwrap();
+    assert_eq!(ranked(&job).unwrap(), (vec![0, 3, 6, 9, 12], "candidates_target".to_owned()));
+    let job = job_of(json!("all"));
+    parquet::write(&job.inputs[0].artifacts["items"], &items(true), &[]).unwrap();
+    assert_eq!(ranked(&job).unwrap(), all);
+}
+
+#[test]
+fn items_of_parts_are_ranked_where_they_are_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let of = |ports: &[&str], candidates| ranked(&with_candidates(&dir, ports, candidates));
+    let both = of(&["split", "catalogue"], json!({ "items_of": ["ood", "valid"] })).unwrap();
+    assert_eq!(both, (vec![0, 1, 4, 11], "candidates_of_valid candidates_of_ood".to_owned()));
+    let missing = of(&["split"], json!({ "items_of": ["ood"] })).unwrap_err();
+    assert!(missing.help.unwrap().contains("port `catalogue`"));
+    let unasked = of(&["split", "catalogue"], json!("all")).unwrap_err();
+    assert!(unasked.message.contains("does not ask for"), "{unasked}");
+}
+
+#[test]
+fn a_file_lists_the_candidates_or_the_other_items() {
+    let dir = TempDir::new().unwrap();
+    let list = dir.path().join("list.txt");
+    let of = |rule: &str, text: &str| {
+        fs::write(&list, text).unwrap();
+        let job = with_candidates(&dir, &["split"], json!({ rule: { "source": "list.txt" } }));
+        ranked(&Job { files: vec![list.clone()], ..job })
+    };
+    let rule = "candidates_listed".to_owned();
+    // Lines of another system, a blank one, an item that is not there.
+    let text = "i3\r\ni4 \n\ni10\ni99\ni12\ni3\n";
+    assert_eq!(of("only", text).unwrap(), (vec![3, 4, 10, 12], rule.clone()));
+    let others = (0..15).filter(|item| ![3, 4, 10, 12].contains(item)).collect();
+    assert_eq!(of("except", text).unwrap(), (others, rule));
+    let foreign = of("except", "3\n4\n").unwrap_err();
+    assert!(foreign.message.contains("none of the 2 items in `list.txt`"), "{foreign}");
+    assert!(foreign.help.unwrap().contains("`i0`"));
+    let all: String = (0..15).map(|item| format!("i{item}\n")).collect();
+    let nothing = of("except", &all).unwrap_err();
+    assert!(nothing.message.contains("no item"), "{nothing}");
+}
+
+/// The best epoch is chosen by what will be ranked: a validation part without candidates decides nothing.
+#[test]
+fn validation_ranks_the_same_candidates() {
+    let dir = TempDir::new().unwrap();
+    let job = with_candidates(&dir, &["split", "catalogue"], json!({ "items_of": ["ood"] }));
+    run_job(&job).unwrap();
+    let curve = parquet::read(&job.out_dir.join("curve.parquet")).unwrap();
+    let (measures, values) = (curve["measure"].as_string::<i32>(), curve["value"].as_primitive::<Float64Type>());
+    // Two candidates: whoever has one of them in validation finds it among the first ten.
+    let recall = measures.iter().position(|name| name == Some("valid_recall@10")).unwrap();
+    assert_eq!(values.value(recall), 1.0);
+    let valid = interactions([(0, 5), (3, 7)].into_iter()).into_batch().unwrap();
+    let job = with_candidates(&dir, &["split", "catalogue"], json!({ "items_of": ["ood"] }));
+    parquet::write(&job.inputs[0].artifacts["valid"], &valid, &[]).unwrap();
+    let error = run_job(&job).unwrap_err();
+    assert!(error.message.contains("nothing to choose the best epoch by"), "{error}");
+}
+
+#[test]
+fn a_key_names_the_device_only_where_results_depend_on_it() {
+    use crate::engine::stage::{Facet, Stage};
+    let facets = |device: &str| {
+        Train::facets(&parse::<Train>(&json!({ "backbone": "mf", "seed": 1, "device": device })).unwrap())
+    };
+    assert_eq!(facets("cpu"), []);
+    assert_eq!((facets("auto"), facets("cuda")), (vec![Facet::Device], vec![Facet::Device]));
+}
+
+/// Recall@20 on the IID test of Yelp2018 of a model that gives every item the same score: that of chance, 20 of 13,879
+/// items, not the .0053 of the items that come first in the training file.
+#[test]
+#[ignore = "needs the public data"]
+fn a_constant_model_scores_like_chance_on_yelp2018() {
+    let root = crate::stages::testing::public_data().unwrap();
+    let read = |name: &str| fs::read_to_string(root.join(format!("yelp2018/{name}.txt"))).unwrap();
+    let mut ids = crate::data::ids::IdMap::default();
+    let mut pairs = |name: &str| -> Vec<(u32, u32)> {
+        let text = read(name);
+        let fields = text.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|fields| fields.len() == 3);
+        fields.map(|fields| (fields[0].parse().unwrap(), ids.id(fields[1]).unwrap())).collect()
+    };
+    let (train, test) = (pairs("train"), pairs("test_iid"));
+    let graph = Graph::from_interactions(&interactions(train.iter().copied()));
+    let relevance = Relevance::new(graph.n_users, test);
+    let users: Vec<u32> = (0..graph.n_users as u32).collect();
+    let recall = |seed| {
+        let candidates = Candidates::new(seed, ids.keys().take(graph.n_items), |_| true);
+        let ranking = Ranking { candidates: &candidates, masks: &[&graph], k: 20 };
+        let ones = vec![1.0; graph.n_users + graph.n_items];
+        let lists = recommend(&ones, graph.n_users, 1, &users, &ranking, tch::Device::Cpu).unwrap();
+        assert!(lists.iter().flatten().all(|scored| scored.tied));
+        let lists: Vec<Vec<u32>> = lists.into_iter().map(|list| list.iter().map(|one| one.item).collect()).collect();
+        evaluate(&[Metric::parse("recall@20").unwrap()], &relevance, |user| &lists[user as usize]).mean(0)
+    };
+    let found = (1..=20).map(recall).sum::<f64>() / 20.0;
+    assert!((0.0011..0.0019).contains(&found), "{found}");
 }
