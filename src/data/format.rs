@@ -30,6 +30,7 @@ use lines::Lines;
 use selfrec::Selfrec;
 
 use super::open::{OpenError, open, open_unpacked};
+use super::time::Implausible;
 
 /// How a raw file is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +108,10 @@ pub struct Scan {
     pub malformed_lines: u64,
     /// The first [`KEPT`] of them.
     pub malformed: Vec<Malformed>,
+    /// Valid rows whose time can hardly be right.
+    pub implausible: Implausible,
+    /// The line that was taken for a header, although nothing in it tells.
+    pub supposed_header: Option<String>,
 }
 
 /// How many malformed lines of a file are kept.
@@ -152,6 +157,9 @@ impl FormatError {
         Self::Read { path: path.to_owned(), reason: reason.to_string() }
     }
 }
+
+/// What is wrong with an integer that a weight, which has 24 bits, would change.
+const INEXACT: &str = "that single precision does not hold exactly";
 
 /// How much of a malformed line is kept.
 pub const TEXT_LIMIT: usize = 200;
@@ -203,14 +211,19 @@ pub(super) fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// A finite number, or why not.
+/// A finite number, or why not. Fractions are rounded to single precision; integers must fit.
 fn weight(field: &str) -> Result<f32, String> {
     if let Some(weight) = short_decimal(field.as_bytes()) {
         return Ok(weight);
     }
+    let digits = field.trim_start_matches(['+', '-']);
+    let integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match field.parse::<f32>() {
-        Ok(weight) if weight.is_finite() => Ok(weight),
-        Ok(_) => Err(format!("the weight `{}` is not a finite number", cut(field))),
+        Ok(weight) if !weight.is_finite() => Err(format!("the weight `{}` is not a finite number", cut(field))),
+        Ok(weight) if integer && field.parse() != Ok(weight as i128) => {
+            Err(format!("the weight `{}` is an integer {INEXACT}", cut(field)))
+        }
+        Ok(weight) => Ok(weight),
         Err(_) => Err(format!("the weight `{}` is not a number", cut(field))),
     }
 }

@@ -29,8 +29,24 @@ pub enum Event {
         id: String,
         line: String,
     },
+    /// A fact about the results of a stage that was just executed; [`Event::Warnings`] has those of all.
+    StageWarning {
+        id: String,
+        text: String,
+    },
     StageFinished(Finished),
+    /// What should be known about the results, whether they were computed now or before; at the end of the run.
+    Warnings {
+        warnings: Vec<Warning>,
+    },
     RunFinished(Summary),
+}
+
+/// A fact about results, and the instances of which it is true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    pub text: String,
+    pub ids: Vec<String>,
 }
 
 /// The end of one stage instance.

@@ -204,6 +204,8 @@ pub enum Notice {
     Progress(Progress),
     /// A line for the stage's log.
     Log(String),
+    /// What whoever uses the results should know: a fact about them, kept with them.
+    Warning(String),
 }
 
 /// How far a stage is.
@@ -244,6 +246,12 @@ impl Context<'_> {
 
     pub fn log(&self, line: impl Into<String>) {
         (self.notify)(Notice::Log(line.into()));
+    }
+
+    /// Tells a fact about the results that should be known wherever they are used. It must follow from the inputs and
+    /// parameters alone: it is kept with the results, and told again by every run that takes them from the cache.
+    pub fn warn(&self, text: impl Into<String>) {
+        (self.notify)(Notice::Warning(text.into()));
     }
 
     pub fn progress(&self, progress: Progress) {

@@ -78,7 +78,12 @@ fn column(params: &Params, name: &str) -> Result<ArrayRef, ParamError> {
         }
         Some(Value::Number(_)) => {
             cell("numbers", &Value::is_number)?;
-            if cells.iter().all(|cell| cell.is_null() || cell.is_i64()) {
+            let integers = cells.iter().all(|cell| cell.is_null() || cell.is_i64());
+            cell("integers of 64 bits and a sign, or numbers that floats of 64 bits hold exactly", &|cell| {
+                let kept = |number: i64| number as f64 as i128 == i128::from(number);
+                cell.is_f64() || cell.as_i64().is_some_and(|number| integers || kept(number))
+            })?;
+            if integers {
                 Arc::new(cells.iter().map(|cell| cell.as_i64()).collect::<Int64Array>())
             } else {
                 Arc::new(cells.iter().map(|cell| cell.as_f64()).collect::<Float64Array>())
@@ -115,5 +120,19 @@ mod tests {
         assert_eq!(error.path, ["rows", "1", "a"]);
         assert_eq!(table(json!([{ "a": [1] }])).unwrap_err().path, ["rows", "0", "a"]);
         assert_eq!(table(json!([])).unwrap_err().path, ["rows"]);
+    }
+
+    #[test]
+    fn integers_that_a_column_would_change_are_refused() {
+        for rows in [
+            json!([{ "a": 18_446_744_073_709_551_615u64 }]),
+            json!([{ "a": 1 }, { "a": 9_223_372_036_854_775_808u64 }]),
+            json!([{ "a": 9_007_199_254_740_993i64 }, { "a": 0.5 }]),
+        ] {
+            let error = table(rows.clone()).err().unwrap_or_else(|| panic!("{rows}"));
+            assert!(error.message.contains("does not fit"), "{}", error.message);
+        }
+        assert!(table(json!([{ "a": 9_007_199_254_740_993i64 }, { "a": i64::MIN }])).is_ok());
+        assert!(table(json!([{ "a": 9_007_199_254_740_992i64 }, { "a": 0.5 }])).is_ok());
     }
 }
