@@ -74,6 +74,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     if difference.is_some() {
         (code, outcome) = (FAILED, "differs from the lock file");
     }
+    let warnings = engine::warnings(&project.plan, &states);
     let record = Record {
         run: options.run.clone(),
         started: clock::timestamp(time),
@@ -88,10 +89,14 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         git: git.join().ok().flatten(),
         environment: Environment::new(options.jobs, ended.facets()),
         results: ended.digest(),
+        warnings: warnings.clone(),
         same_as: None,
         stages: Vec::new(),
     };
     record.write(&store, || ended.records())?;
+    if !ui.json {
+        ui.warnings(&warnings);
+    }
 
     if let Some(difference) = difference {
         let stop =

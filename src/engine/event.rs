@@ -1,7 +1,7 @@
 //! The events of a run: the only contract between the engine and whoever shows or records what happens. Emitted by
 //! the engine's loop alone; `ui/`, the JSON log and the tests read the same stream.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::stage::{Progress, StageError};
 
@@ -43,7 +43,7 @@ pub enum Event {
 }
 
 /// A fact about results, and the instances of which it is true.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     pub text: String,
     pub ids: Vec<String>,

@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use environment::WorkerFacets;
-pub use event::{Event, Failure, Finished, Outcome, Summary};
+pub use event::{Event, Failure, Finished, Outcome, Summary, Warning};
 pub use machine::Machine;
 pub use registry::Registry;
 pub use resolve::{Resolver, estimate, probe};
-pub use run::run;
+pub use run::{run, warnings};
 
 use crate::digest::Digest;
 use crate::plan::PlanError;

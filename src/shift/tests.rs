@@ -44,7 +44,7 @@ impl std::ops::Deref for Parts {
 fn split(rows: &Interactions, part: &[u32], names: &[String], value: serde_json::Value) -> Result<Parts, ShiftError> {
     let scenario = scenario(value);
     assert_eq!(scenario.mistake(), None);
-    let split = scenario.split(&Log::new(rows, part, names)?, 7)?;
+    let split = scenario.split(&Log::new(rows, part, names)?, HeldOut::default(), 7)?;
     let [train, valid, iid, ood] = Role::USED.map(|role| split.part(rows, role, 0..rows.len()));
     Ok(Parts { split, train, valid, iid, ood })
 }

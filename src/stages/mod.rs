@@ -6,6 +6,7 @@ mod compare;
 mod concat;
 mod describe;
 mod evaluate;
+mod expect;
 mod ingest;
 mod literal;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tables;
 #[cfg(test)]
 mod testing;
 mod train;
+mod warnings;
 mod worker;
 
 use crate::engine::Registry;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::columns::{f64s, texts, u32s};
 use super::evaluate::read_summary;
 use super::tables::{batch, files_to_batch};
+use super::warnings;
 use crate::engine::stage::{Context, Input, RawFile, RawSource, Stage, StageError, parse};
 use crate::metric::Metric;
 use crate::report::{self, Finding, Format, Layout, Marks, Model, Score, Selection, Table};
@@ -171,6 +172,12 @@ impl Stage for Report {
             artifacts: &["summary"],
             arity: Arity::OptionalMany,
         },
+        Port {
+            name: "data",
+            doc: "Data and splits whose warnings are noted under the table.",
+            artifacts: &["warnings"],
+            arity: Arity::OptionalMany,
+        },
     ];
     const OUTPUTS: &'static [Output] = &[
         Output { name: "cells", doc: "The table, one row per cell.", form: Form::Table(CELLS) },
@@ -228,8 +235,11 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
             .with_help("connect the port to a compare stage, or leave `marks` out"));
     }
     let layout = layout(&params, &scores)?;
-    let table = report::build(&layout, &scores, &findings, &models(context)?)
+    let mut table = report::build(&layout, &scores, &findings, &models(context)?)
         .map_err(|error| StageError::new(error.to_string()))?;
+    for data in context.inputs("data") {
+        table.notes.extend(warnings::sentences(data)?);
+    }
     let mut templates =
         Format::ALL.into_iter().filter(|&format| params.templates.of(format).is_some()).zip(&context.job.files);
     let mut own: Vec<(Format, String)> = Vec::new();

@@ -14,7 +14,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Warning};
 
 pub use style::{ColorChoice, Style, Tone};
 pub use transfer::{Transfer, Transfers};
@@ -78,6 +78,11 @@ impl Ui {
     /// Something that does not stop the program but should be known.
     pub fn warn(&self, text: &str) {
         say(&format!("{} {text}", self.err.paint(Tone::Warn, "warning:")));
+    }
+
+    /// What should be known about results.
+    pub fn warnings(&self, warnings: &[Warning]) {
+        failure::warnings(self.err, warnings).iter().for_each(|text| say(text));
     }
 
     /// What went wrong, and what to do about it.

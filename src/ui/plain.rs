@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::failure::{failure, summary};
+use super::failure::{failure, summary, warning};
 use super::progress::Pace;
 use super::text::{count, duration};
 use super::{Reporter, Style, Tone, say};
@@ -56,7 +56,8 @@ impl Reporter for Plain {
                     say(&format!("  {id}: {}", pace.text()));
                 }
             }
-            Event::StageLog { .. } => {}
+            Event::StageWarning { id, text } => say(&warning(self.style, id, text)),
+            Event::StageLog { .. } | Event::Warnings { .. } => {}
             Event::RunFinished(run) => say(&summary(self.style, run)),
         }
     }

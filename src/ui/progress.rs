@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::failure::{failure, summary};
+use super::failure::{failure, summary, warning};
 use super::text::{bytes, duration, number, shorten};
 use super::{Reporter, Style, Tone};
 use crate::engine::event::{Event, Outcome};
@@ -163,7 +163,8 @@ impl Reporter for Bars {
                     line.refresh(id);
                 }
             }
-            Event::StageLog { .. } => {}
+            Event::StageWarning { id, text } => self.print(&warning(self.style, id, text)),
+            Event::StageLog { .. } | Event::Warnings { .. } => {}
             Event::StageFinished(finished) => {
                 self.finished += 1;
                 if let Some(line) = self.running.remove(&finished.id) {
