@@ -158,9 +158,6 @@ impl FormatError {
     }
 }
 
-/// What is wrong with an integer that a weight, which has 24 bits, would change.
-const INEXACT: &str = "that single precision does not hold exactly";
-
 /// How much of a malformed line is kept.
 pub const TEXT_LIMIT: usize = 200;
 
@@ -216,16 +213,25 @@ fn weight(field: &str) -> Result<f32, String> {
     if let Some(weight) = short_decimal(field.as_bytes()) {
         return Ok(weight);
     }
-    let digits = field.trim_start_matches(['+', '-']);
-    let integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match field.parse::<f32>() {
+        // All integers up to here, 2^24, have their own value.
+        Ok(weight) if weight.abs() < 16_777_216.0 => Ok(weight),
         Ok(weight) if !weight.is_finite() => Err(format!("the weight `{}` is not a finite number", cut(field))),
-        Ok(weight) if integer && field.parse() != Ok(weight as i128) => {
-            Err(format!("the weight `{}` is an integer {INEXACT}", cut(field)))
-        }
-        Ok(weight) => Ok(weight),
+        Ok(weight) if holds(weight, field) => Ok(weight),
+        Ok(_) => Err(format!("the weight `{}` is an integer that single precision does not hold exactly", cut(field))),
         Err(_) => Err(format!("the weight `{}` is not a number", cut(field))),
     }
+}
+
+/// Whether a field is a fraction, or a whole number that the weight made of it still is. In other notations than that of
+/// integers, whole numbers may have lost digits from 2^53 on.
+fn holds(weight: f32, field: &str) -> bool {
+    let digits = field.trim_start_matches(['+', '-']);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return field.parse() == Ok(weight as i128);
+    }
+    let exact = |wide: f64| wide == f64::from(weight) && wide.abs() < 9_007_199_254_740_992.0;
+    field.parse::<f64>().is_ok_and(|wide| wide.fract() != 0.0 || exact(wide))
 }
 
 /// A number such as `4` or `3.5`, of at most seven digits and without a sign, as ratings are: a quotient of two numbers

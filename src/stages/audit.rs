@@ -91,13 +91,14 @@ pub fn warnings(split: &Split) -> Vec<String> {
                 (if role == Role::Train { 0 } else { found.also_in_train(role) }, "whose pair is in train"),
                 (found.repeated[role.index()], "that repeat a pair"),
             ];
-            let why: Vec<String> =
-                why.iter().filter(|(rows, _)| *rows > 0).map(|(rows, what)| format!("{} {what}", grouped(*rows))).collect();
+            let why: Vec<String> = why
+                .iter()
+                .filter(|(rows, _)| *rows > 0)
+                .map(|(rows, what)| format!("{} {what}", grouped(*rows)))
+                .collect();
             let (lost, of, left) = (grouped(rows - kept), grouped(rows), grouped(found.users[role.index()]));
-            warnings.push(format!(
-                "`{name}` loses {lost} of {of} rows ({}); {left} users are left in it",
-                why.join(", ")
-            ));
+            warnings
+                .push(format!("`{name}` loses {lost} of {of} rows ({}); {left} users are left in it", why.join(", ")));
         }
         let own = found.users[role.index()];
         if matches!(role, Role::Iid | Role::Ood) && (own < FEW_USERS || (own as f64) < FEW * users as f64) {

@@ -29,13 +29,14 @@ impl Expect {
             Some(format!("{found} {what} where `expect` says {wanted}"))
         };
         let wrong: Vec<String> = wanted.filter_map(wrong).collect();
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{whose} have {}", wrong.join(", "))) }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{whose}: {}", wrong.join(", "))) }
     }
 }
 
 /// The end of a stage whose counts are not those expected.
 pub fn failure(differences: String) -> StageError {
-    StageError::new(differences).with_help("find out which numbers are right: another file, filter or rule may be at work")
+    StageError::new(differences)
+        .with_help("find out which numbers are right: another file, filter or rule may be at work")
 }
 
 /// A count as people read it: `238,516`.
@@ -59,7 +60,7 @@ mod tests {
     fn counts_that_are_not_as_stated_are_named_with_both_numbers() {
         let expect = Expect { users: Some(3), items: Some(5), rows: None };
         assert_eq!(expect.check("the data", [3, 5, 17]), Ok(()));
-        let told = "the data have 4 users where `expect` says 3, 6 items where `expect` says 5";
+        let told = "the data: 4 users where `expect` says 3, 6 items where `expect` says 5";
         assert_eq!(expect.check("the data", [4, 6, 17]), Err(told.to_owned()));
         assert_eq!(Expect::default().check("the data", [0, 0, 0]), Ok(()));
     }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::expect::{self, Expect};
-use super::{audit, warnings};
 use super::tables::{COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, KEYS, pieces, read_parts, release, write_batches};
+use super::{audit, warnings};
 use crate::data::ids::{keys_from_batch, keys_to_batch};
 use crate::data::parts::counts_to_batch;
 use crate::data::{Interactions, Parts};

@@ -27,10 +27,10 @@ pub fn tell<S: Stage>(context: &Context, warnings: &[String]) -> Result<(), Stag
     Ok(parquet::write(&context.output(OUTPUT.name), &batch(COLUMNS, vec![texts])?, &super::made_by::<S>())?)
 }
 
-/// The warnings of a source, each behind its labels, as sentences.
+/// The warnings of a source, each behind its labels, as sentences of a text without marks.
 pub fn sentences(input: &Input) -> Result<Vec<String>, StageError> {
     let batch = parquet::read(input.artifact(OUTPUT.name)?)?;
     let labels: Vec<&str> = input.labels.iter().map(|(_, label)| label.as_str()).collect();
     let whose = if labels.is_empty() { String::new() } else { format!("{}: ", labels.join(", ")) };
-    Ok(texts(&batch, "text")?.iter().flatten().map(|text| format!("{whose}{text}.")).collect())
+    Ok(texts(&batch, "text")?.iter().flatten().map(|text| format!("{whose}{}.", text.replace('`', ""))).collect())
 }

@@ -111,7 +111,10 @@ mod tests {
         assert_eq!(first, "warning: split[fold=0], split[fold=1], split[fold=2] and 2 more: 66 users are left");
         assert!(second.chars().count() < 330, "{second}");
         let shown = warnings(style, &vec![many; 20]).unwrap();
-        assert_eq!((shown.lines().count(), shown.lines().last()), (13, Some("8 warnings more: `status --json` has all")));
+        assert_eq!(
+            (shown.lines().count(), shown.lines().last()),
+            (13, Some("8 warnings more: `status --json` has all"))
+        );
     }
 
     #[test]

@@ -98,7 +98,8 @@ impl Delimited {
             (true, Seems::Data) => {
                 let line = super::cut(&first);
                 let help = "say `header: false`, or give the columns by their names";
-                let reason = format!("the first line, which `header: true` takes for names, holds data: `{line}`; {help}");
+                let reason =
+                    format!("the first line, which `header: true` takes for names, holds data: `{line}`; {help}");
                 return Err(FormatError::read(path, reason));
             }
             (true, Seems::Either) => supposed_header = Some(super::cut(&first)),
@@ -235,7 +236,9 @@ impl Bound<'_> {
         }
         let Some(read) = self.asked_for(first) else { return Seems::Either };
         let keys = |read: &[String], fits: fn(&u8) -> bool| {
-            [self.user, self.item].iter().all(|&place| !read[place].is_empty() && read[place].as_bytes().iter().all(fits))
+            [self.user, self.item]
+                .iter()
+                .all(|&place| !read[place].is_empty() && read[place].as_bytes().iter().all(fits))
         };
         let words = |place: usize| read[place].contains(char::is_alphabetic);
         let time_fits = self.time.is_some_and(|place| self.format.time_unit.parse(&read[place]).is_ok());
@@ -246,7 +249,8 @@ impl Bound<'_> {
         } else if numbers.peek().is_some() {
             if numbers.all(words) { Seems::Names } else { Seems::Either }
         } else {
-            let counted = next.and_then(|next| self.asked_for(next)).is_some_and(|next| keys(&next, u8::is_ascii_digit));
+            let counted =
+                next.and_then(|next| self.asked_for(next)).is_some_and(|next| keys(&next, u8::is_ascii_digit));
             if counted && keys(&read, |byte| !byte.is_ascii_digit()) { Seems::Names } else { Seems::Either }
         }
     }
@@ -416,7 +420,10 @@ mod tests {
     #[test]
     fn quotes_count_only_where_a_field_begins() {
         let fields = |line| fields(line, &Finder::new(","), true);
-        assert_eq!(fields("5\",\"a,b\",the \"weird\" al,\"c\"\"d\" ").unwrap(), ["5\"", "a,b", "the \"weird\" al", "c\"d"]);
+        assert_eq!(
+            fields("5\",\"a,b\",the \"weird\" al,\"c\"\"d\" ").unwrap(),
+            ["5\"", "a,b", "the \"weird\" al", "c\"d"]
+        );
         assert_eq!(fields("1,\"weird al\" yankovic,2"), Err(AFTER_QUOTE.to_owned()));
         assert_eq!(fields("1,\"\"weird\"\",2"), Err(AFTER_QUOTE.to_owned()));
         assert_eq!(fields("1,\"weird,2"), Err(OPEN_QUOTE.to_owned()));

@@ -84,8 +84,7 @@ impl<'a> Lines<'a> {
     /// The source cannot be read.
     pub fn new(path: &'a Path, source: impl Read + Send + 'a) -> Result<Self, FormatError> {
         let source = Box::new(source);
-        let mut lines =
-            Self { path, source, rest: Vec::new(), start: 0, lines: 0, before: (0, 0), ends: Ends::Lines };
+        let mut lines = Self { path, source, rest: Vec::new(), start: 0, lines: 0, before: (0, 0), ends: Ends::Lines };
         lines.fill()?;
         if lines.rest.starts_with(b"\xef\xbb\xbf") {
             lines.start = 3;

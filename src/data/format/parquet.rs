@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Once};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::kernels::nullif::nullif;
 use arrow::compute::cast;
+use arrow::compute::kernels::nullif::nullif;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
@@ -98,8 +98,7 @@ impl ParquetFile {
         };
         let time = |name: &String| -> Result<Cast, ArrowError> {
             let raw = raw(name)?;
-            let moment =
-                matches!(raw.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+            let moment = matches!(raw.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
             let (values, scale) = if moment || self.time_unit == Unit::Iso {
                 (cast(&column(name, &DataType::Timestamp(TimeUnit::Second, None))?, &DataType::Int64)?, Unit::Seconds)
             } else {
@@ -142,7 +141,11 @@ fn guarded<T, E: Display>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, St
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| if !GUARDED.get() { usual(panic) }));
+        panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                usual(panic)
+            }
+        }));
     });
     GUARDED.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(decode));
@@ -176,9 +179,14 @@ impl Columns {
         };
         let mut row = Row { user: "", item: "", time: None, weight: None };
         if let Some(column) = &self.weight {
-            cast(column, "no weight", "the weight is not a number, or an integer that single precision does not hold exactly")?;
+            cast(
+                column,
+                "no weight",
+                "the weight is not a number, or an integer that single precision does not hold exactly",
+            )?;
             let weight = column.values.as_primitive::<Float32Type>().value(index);
-            row.weight = Some(Some(weight).filter(|weight| weight.is_finite()).ok_or("the weight is not a finite number")?);
+            row.weight =
+                Some(Some(weight).filter(|weight| weight.is_finite()).ok_or("the weight is not a finite number")?);
         }
         if let Some(column) = &self.time {
             cast(column, "no time", "the time is no moment within 64 bits")?;
