@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::exit::Stop;
 use crate::digest::Digest;
+use crate::engine::Warning;
 use crate::engine::stage::RawSource;
 use crate::store::{Store, StoreError};
 
@@ -35,6 +36,9 @@ pub struct Record {
     pub environment: Environment,
     /// Digest over all ids, keys and artifacts: equal for runs with equal results.
     pub results: Digest,
+    /// What should be known about the results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// An earlier run with the same results that has the stages; absent when this record has them.
     pub same_as: Option<String>,
     pub stages: Vec<StageRecord>,

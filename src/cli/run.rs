@@ -109,6 +109,7 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
     if difference.is_some() {
         (code, outcome) = (FAILED, "differs from the lock file");
     }
+    let warnings = engine::warnings(&project.plan, &states);
     let record = Record {
         run: options.run.clone(),
         started: clock::timestamp(time),
@@ -123,12 +124,16 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
         git: git.and_then(|git| git.join().ok().flatten()),
         environment: Environment::new(options.jobs, ended.facets()),
         results: ended.digest(),
+        warnings: warnings.clone(),
         same_as: None,
         stages: Vec::new(),
     };
     match record.write(&store, || ended.records()) {
         Err(error) if error.is_read_only() => ui.note("the cache can only be read: this run is not recorded in it"),
         written => written.map_err(store_error)?,
+    }
+    if !ui.json {
+        ui.warnings(&warnings);
     }
 
     if let Some(difference) = difference {

@@ -41,12 +41,17 @@ pub fn main(args: &Status, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         (done, seconds, bytes) = (done + entries.len(), seconds + spent, bytes + size);
     }
     twins::tell(plan, &states, ui);
+    let warnings = engine::warnings(plan, &states);
     if ui.json {
+        if !warnings.is_empty() {
+            ui.result_json(&json!({ "warnings": warnings }))?;
+        }
         return Ok(DONE);
     }
     ui.result(&text::table(ui.out, &["stage", "kind", "done", "time", "size", "peak memory"], &rows));
     let (time, size) = (text::duration(seconds), text::bytes(bytes));
     ui.result(&format!("{done} of {} done; they took {time} and {size}", text::count(plan.len(), "stage")));
+    ui.warnings(&warnings);
     if let Some(last) = Record::all(&store).into_iter().rfind(|record| record.pipeline == plan.pipeline.name) {
         ui.result(&format!("last run: {} at {}, {}", last.run, last.started, last.outcome));
     }

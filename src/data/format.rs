@@ -30,6 +30,7 @@ use lines::Lines;
 use selfrec::Selfrec;
 
 use super::open::{OpenError, open, open_unpacked};
+use super::time::Implausible;
 
 /// How a raw file is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +108,10 @@ pub struct Scan {
     pub malformed_lines: u64,
     /// The first [`KEPT`] of them.
     pub malformed: Vec<Malformed>,
+    /// Valid rows whose time can hardly be right.
+    pub implausible: Implausible,
+    /// The line that was taken for a header, although nothing in it tells.
+    pub supposed_header: Option<String>,
 }
 
 /// How many malformed lines of a file are kept.
@@ -203,16 +208,30 @@ pub(super) fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// A finite number, or why not.
+/// A finite number, or why not. Fractions are rounded to single precision; integers must fit.
 fn weight(field: &str) -> Result<f32, String> {
     if let Some(weight) = short_decimal(field.as_bytes()) {
         return Ok(weight);
     }
     match field.parse::<f32>() {
-        Ok(weight) if weight.is_finite() => Ok(weight),
-        Ok(_) => Err(format!("the weight `{}` is not a finite number", cut(field))),
+        // All integers up to here, 2^24, have their own value.
+        Ok(weight) if weight.abs() < 16_777_216.0 => Ok(weight),
+        Ok(weight) if !weight.is_finite() => Err(format!("the weight `{}` is not a finite number", cut(field))),
+        Ok(weight) if holds(weight, field) => Ok(weight),
+        Ok(_) => Err(format!("the weight `{}` is an integer that single precision does not hold exactly", cut(field))),
         Err(_) => Err(format!("the weight `{}` is not a number", cut(field))),
     }
+}
+
+/// Whether a field is a fraction, or a whole number that the weight made of it still is. In other notations than that of
+/// integers, whole numbers may have lost digits from 2^53 on.
+fn holds(weight: f32, field: &str) -> bool {
+    let digits = field.trim_start_matches(['+', '-']);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return field.parse() == Ok(weight as i128);
+    }
+    let exact = |wide: f64| wide == f64::from(weight) && wide.abs() < 9_007_199_254_740_992.0;
+    field.parse::<f64>().is_ok_and(|wide| wide.fract() != 0.0 || exact(wide))
 }
 
 /// A number such as `4` or `3.5`, of at most seven digits and without a sign, as ratings are: a quotient of two numbers

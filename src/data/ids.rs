@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use hashbrown::hash_table::Entry;
@@ -39,10 +39,17 @@ pub fn small_number(key: &str) -> Option<u32> {
     decimal(digits).map(|number| number as u32).filter(|&number| number < SMALL)
 }
 
-/// There are more than 2^32 - 1 distinct keys.
+/// Keys beyond what ids, or the tables of keys, can hold.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("more than {} different users or items", u32::MAX)]
-pub struct TooManyKeys;
+pub enum TooManyKeys {
+    #[error("more than {} different users or items", u32::MAX)]
+    Number,
+    #[error("the keys of users or items take more than 2 GiB; give them shorter keys, such as numbers")]
+    Text,
+}
+
+/// Bytes of all keys together: tables of text have offsets of 31 bits.
+const TEXT_LIMIT: usize = i32::MAX as usize;
 
 impl IdMap {
     pub fn len(&self) -> usize {
@@ -72,7 +79,7 @@ impl IdMap {
         match ids.entry(hasher.hash_one(key), same, rehash) {
             Entry::Occupied(known) => Ok(*known.get()),
             Entry::Vacant(place) => {
-                let id = next_id(ends)?;
+                let id = next_id(ends, key.len())?;
                 place.insert(id);
                 text.push_str(key);
                 ends.push(text.len());
@@ -103,7 +110,7 @@ impl IdMap {
             numbers[..self.numbers.len()].copy_from_slice(&self.numbers);
             self.numbers = numbers;
         }
-        let id = next_id(&self.ends)?;
+        let id = next_id(&self.ends, number.checked_ilog10().unwrap_or(0) as usize + 1)?;
         self.numbers[place] = id + 1;
         // Writing to a string cannot fail.
         let _ = write!(self.text, "{number}");
@@ -125,8 +132,12 @@ impl IdMap {
     }
 }
 
-fn next_id(ends: &[usize]) -> Result<u32, TooManyKeys> {
-    u32::try_from(ends.len()).ok().filter(|&id| id < u32::MAX).ok_or(TooManyKeys)
+/// The id of a new key of so many bytes.
+fn next_id(ends: &[usize], bytes: usize) -> Result<u32, TooManyKeys> {
+    if ends.last().unwrap_or(&0) + bytes > TEXT_LIMIT {
+        return Err(TooManyKeys::Text);
+    }
+    u32::try_from(ends.len()).ok().filter(|&id| id < u32::MAX).ok_or(TooManyKeys::Number)
 }
 
 fn key_at<'a>(text: &'a str, ends: &[usize], id: usize) -> &'a str {
@@ -135,8 +146,19 @@ fn key_at<'a>(text: &'a str, ends: &[usize], id: usize) -> &'a str {
 }
 
 /// Arrow form of an id map: `id: u32, key: utf8`, one row per id from 0.
+///
+/// # Errors
+/// The keys together are longer than a table can hold.
 pub fn keys_to_batch<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<RecordBatch, ArrowError> {
-    let keys = StringArray::from_iter_values(keys);
+    let mut builder = StringBuilder::new();
+    for key in keys {
+        let bytes = builder.values_slice().len() + key.len();
+        if bytes > TEXT_LIMIT {
+            return Err(ArrowError::ExternalError(TooManyKeys::Text.into()));
+        }
+        builder.append_value(key);
+    }
+    let keys = builder.finish();
     let ids = UInt32Array::from_iter_values(0..keys.len() as u32);
     let schema = Schema::new(vec![Field::new("id", DataType::UInt32, false), Field::new("key", DataType::Utf8, false)]);
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(keys)])
@@ -159,6 +181,21 @@ mod tests {
         assert_eq!(ids, [0, 1, 0, 2]);
         assert_eq!(map.keys().collect::<Vec<_>>(), ["b", "a", "c"]);
         assert_eq!(map.key(1), "a");
+    }
+
+    #[test]
+    fn keys_of_more_than_two_gibibytes_are_refused_before_their_tables_overflow() {
+        let full = [5, TEXT_LIMIT - 3];
+        assert_eq!((next_id(&[], 1), next_id(&full, 3)), (Ok(0), Ok(2)));
+        assert_eq!(next_id(&full, 4), Err(TooManyKeys::Text));
+        assert!(TooManyKeys::Text.to_string().contains("shorter keys"));
+        // The number of bytes is that of what is written.
+        let mut map = IdMap::default();
+        for number in [0, 9, 10, 99_999, 100_000, SMALL - 1] {
+            let before = map.text.len();
+            map.id_of_number(number).unwrap();
+            assert_eq!(map.text.len() - before, number.checked_ilog10().unwrap_or(0) as usize + 1);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The events of a run: the only contract between the engine and whoever shows or records what happens. Emitted by
 //! the engine's loop alone; `ui/`, the JSON log and the tests read the same stream.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::stage::{Progress, StageError};
 
@@ -29,6 +29,11 @@ pub enum Event {
         id: String,
         line: String,
     },
+    /// A fact about the results of a stage that was just executed; [`Event::Warnings`] has those of all.
+    StageWarning {
+        id: String,
+        text: String,
+    },
     StageFinished(Finished),
     /// An artifact in the cache is not what it was: its stage is executed again.
     ArtifactDamaged {
@@ -42,7 +47,18 @@ pub enum Event {
     Interrupted {
         running: usize,
     },
+    /// What should be known about the results, whether they were computed now or before; at the end of the run.
+    Warnings {
+        warnings: Vec<Warning>,
+    },
     RunFinished(Summary),
+}
+
+/// A fact about results, and the instances of which it is true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    pub text: String,
+    pub ids: Vec<String>,
 }
 
 /// The end of one stage instance.

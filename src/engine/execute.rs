@@ -72,9 +72,15 @@ impl Task<'_> {
             Err(error) => return Err(End::Failed(failure(stage_error(error)))),
         }
         let log = Log::new(self.store.log_path(&self.entry.key));
+        let warnings = Mutex::new(Vec::new());
         let notify = |notice: Notice| {
-            if let Notice::Log(line) = &notice {
-                log.write(line);
+            match &notice {
+                Notice::Log(line) => log.write(line),
+                Notice::Warning(text) => {
+                    log.write(text);
+                    warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
+                }
+                Notice::Progress(_) => {}
             }
             notify(notice);
         };
@@ -91,10 +97,14 @@ impl Task<'_> {
                 break Err(error);
             }
             attempt += 1;
+            warnings.lock().unwrap_or_else(PoisonError::into_inner).clear();
             notify(Notice::Log(format!("attempt {attempt} failed: {error}; trying again")));
         };
         match result {
-            Ok(()) => Ok(self.entry.clone()),
+            Ok(()) => {
+                self.entry.warnings = warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok(self.entry.clone())
+            }
             Err(error) => {
                 let log_tail = log.tail();
                 let log_path = (!log_tail.is_empty()).then_some(log.path);

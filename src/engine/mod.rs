@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use environment::WorkerFacets;
-pub use event::{Event, Failure, Finished, Outcome, Summary};
+pub use event::{Event, Failure, Finished, Outcome, Summary, Warning};
 pub use execute::caught;
 pub use interrupt::Interrupt;
 pub use limits::{advice, start_threads};
@@ -29,7 +29,7 @@ pub use machine::Machine;
 pub use process::{prepare, requests_to_end};
 pub use registry::Registry;
 pub use resolve::{Resolver, estimate, probe};
-pub use run::{run, run_then};
+pub use run::{run, run_then, warnings};
 
 use crate::digest::Digest;
 use crate::plan::{Plan, PlanError};

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::crew::Crew;
-use super::event::{Event, Finished, Outcome, Summary};
+use super::event::{Event, Finished, Outcome, Summary, Warning};
 use super::execute::{End, Task, caught, panicked};
 use super::machine::{Machine, Share};
 use super::resolve::{Resolver, failure};
@@ -99,6 +99,10 @@ pub fn run_then<T>(
             }
             store.sync()?;
             result?;
+            let warnings = warnings(plan, &states);
+            if !warnings.is_empty() {
+                sink(&Event::Warnings { warnings });
+            }
             summary.run.clone_from(&options.run);
             summary.seconds = started.elapsed().as_secs_f64();
             sink(&Event::RunFinished(summary));
@@ -106,6 +110,23 @@ pub fn run_then<T>(
         };
         end(conclude(), !running.is_empty())
     })
+}
+
+/// What the results of a plan bring with them, each fact once with all the instances of which it is true, in the order of
+/// the plan.
+pub fn warnings(plan: &Plan, states: &[State]) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    let mut known = BTreeMap::new();
+    for &index in &plan.order {
+        for text in states[index].entry().into_iter().flat_map(|entry| &entry.warnings) {
+            let place = *known.entry(text).or_insert(warnings.len());
+            if place == warnings.len() {
+                warnings.push(Warning { text: text.clone(), ids: Vec::new() });
+            }
+            warnings[place].ids.push(plan.instance(index).id.clone());
+        }
+    }
+    warnings
 }
 
 /// How many executed stages may wait for the disk at a time, beside those that run.
@@ -348,6 +369,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 cpu_seconds: None,
                 peak_memory_bytes: None,
                 threads: share.cores,
+                warnings: Vec::new(),
             },
             origin: Origin {
                 id: instance.id.clone(),
@@ -393,6 +415,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
             Notice::Progress(progress) => Event::StageProgress { id, progress },
             Notice::Log(line) => Event::StageLog { id, line },
             Notice::Device(_) => return,
+            Notice::Warning(text) => Event::StageWarning { id, text },
         });
     }
 

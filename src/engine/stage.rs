@@ -227,6 +227,8 @@ pub enum Notice {
     Log(String),
     /// The device that it computes on, as the key of a stage with [`Facet::Device`] must have it.
     Device(String),
+    /// What whoever uses the results should know: a fact about them, kept with them.
+    Warning(String),
 }
 
 /// How far a stage is.
@@ -272,6 +274,12 @@ impl Context<'_> {
     /// Tells the engine which device is used.
     pub fn computes_on(&self, device: impl Into<String>) {
         (self.notify)(Notice::Device(device.into()));
+    }
+
+    /// Tells a fact about the results that should be known wherever they are used. It must follow from the inputs and
+    /// parameters alone: it is kept with the results, and told again by every run that takes them from the cache.
+    pub fn warn(&self, text: impl Into<String>) {
+        (self.notify)(Notice::Warning(text.into()));
     }
 
     pub fn progress(&self, progress: Progress) {

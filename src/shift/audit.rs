@@ -29,6 +29,8 @@ pub enum Check {
     TimeTravel,
     /// No row of the test is earlier than the last training row of all.
     TimeTravelGlobal,
+    /// No part is cut off in time between rows of equal time, of which the order of the rows then decides.
+    TimeTies,
 }
 
 impl Check {
@@ -40,6 +42,7 @@ impl Check {
             Self::Unseen => "unseen",
             Self::TimeTravel => "time_travel",
             Self::TimeTravelGlobal => "time_travel_global",
+            Self::TimeTies => "time_ties",
         }
     }
 }
@@ -86,7 +89,8 @@ impl Audit {
         audit.contents(split);
         audit.leaks(split);
         audit.time_travel(log, split);
-        audit.shift();
+        audit.time_ties(split);
+        audit.shift(split.seen_items);
         let order = |measure: &Measure| measure.part.index();
         audit.measures.sort_by_key(order);
         audit
@@ -173,27 +177,37 @@ impl Audit {
         }
     }
 
-    /// Popularity, and its distance from that of train.
-    fn shift(&mut self) {
-        let train = std::mem::take(&mut self.counts[Role::Train.index()]);
-        let top = popularity::top(&train, TOP);
+    /// Rows that equal times left to chance, before rows were dropped.
+    fn time_ties(&mut self, split: &Split) {
+        for ties in split.ties.iter().filter(|ties| ties.rows > 0) {
+            self.add(ties.part, "time_ties", ties.tied_users as f64 / ties.users as f64);
+            self.add(ties.part, "time_ties_rows", ties.tied_rows as f64 / ties.rows as f64);
+            self.breach(Check::TimeTies, ties.part, ties.tied_rows, &ties.examples);
+        }
+    }
+
+    /// Popularity, and its distance from that of train, over the items of train, which come first.
+    fn shift(&mut self, items: usize) {
+        let all = std::mem::take(&mut self.counts[Role::Train.index()]);
+        let train = &all[..items];
+        let top = popularity::top(train, TOP);
         let parts = self.parts().into_iter().filter(|&role| role != Role::Train);
         for role in [Role::Train].into_iter().chain(parts.collect::<Vec<_>>()) {
-            let own = if role == Role::Train { &train } else { &self.counts[role.index()] };
+            let own = if role == Role::Train { train } else { &self.counts[role.index()][..items] };
             let values = [
                 ("gini_all", popularity::gini(own)),
                 ("gini_present", popularity::gini_of_present(own)),
                 ("top_share", popularity::share_on(own, &popularity::top(own, TOP))),
                 ("top_train_share", popularity::share_on(own, &top)),
-                ("mean_train_count", popularity::mean_count_elsewhere(own, &train)),
-                ("js_train", Some(popularity::jensen_shannon(own, &train))),
-                ("log_correlation", popularity::correlation_of_logs(own, &train)),
+                ("mean_train_count", popularity::mean_count_elsewhere(own, train)),
+                ("js_train", Some(popularity::jensen_shannon(own, train))),
+                ("log_correlation", popularity::correlation_of_logs(own, train)),
             ];
             values.into_iter().for_each(|(name, value)| {
                 self.measures.extend(value.map(|value| Measure { part: role, name, against: None, value }));
             });
         }
-        self.counts[Role::Train.index()] = train;
+        self.counts[Role::Train.index()] = all;
     }
 }
 

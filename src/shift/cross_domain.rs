@@ -103,7 +103,7 @@ impl Rule for CrossDomain {
                 (_, None) => {}
             }
         }
-        self.order.each_user(log, &mut roles, |_, own| {
+        let ties = self.order.each_user(log, &mut roles, &[Role::Valid, Role::Iid], |_, own| {
             let is = |at: &usize, wanted| domain(own[*at] as usize) == Some(wanted);
             let at_target: Vec<usize> = (0..own.len()).filter(|at| is(at, Domain::Target)).collect();
             let &[ref learned @ .., valid, test] = &at_target[..] else { return vec![(Role::Unused, 0..own.len())] };
@@ -113,6 +113,6 @@ impl Rule for CrossDomain {
             }
             vec![(Role::Valid, valid..valid + 1), (Role::Iid, test..test + 1), (Role::Unused, test + 1..own.len())]
         })?;
-        Ok(Assigned { roles, by_user: None, domains: Some(domains) })
+        Ok(Assigned { domains: Some(domains), ties, ..roles.into() })
     }
 }

@@ -22,10 +22,10 @@ impl Rule for LeaveOneOut {
 
     fn assign(&self, log: &Log, _seed: u64) -> Result<Assigned, ShiftError> {
         let mut roles = log.distinct();
-        self.order.each_user(log, &mut roles, |_, own| match own.len() {
+        let ties = self.order.each_user(log, &mut roles, &[Role::Valid, Role::Iid], |_, own| match own.len() {
             0..3 => Vec::new(),
             n => vec![(Role::Valid, n - 2..n - 1), (Role::Iid, n - 1..n)],
         })?;
-        Ok(roles.into())
+        Ok(Assigned { ties, ..roles.into() })
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::order::Ties;
 use super::popularity::draw_item_uniformly;
 use super::temporal::Temporal;
 use super::{Assigned, Log, Role, Rule, ShiftError, floor_share};
@@ -51,11 +52,14 @@ impl Rule for Mixed {
     }
 
     fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
-        let Assigned { mut roles, .. } = self.temporal().assign(log, seed)?;
+        let Assigned { mut roles, ties, .. } = self.temporal().assign(log, seed)?;
+        let times = log.times()?;
         let late = roles.iter().filter(|&&role| role == Role::Ood).count();
         let drawn = draw_item_uniformly(log, |row| roles[row] == Role::Ood, floor_share(late, self.ood), seed)?;
         roles.iter_mut().filter(|role| **role == Role::Ood).for_each(|role| *role = Role::Unused);
         drawn.into_iter().for_each(|row| roles[row as usize] = Role::Ood);
-        Ok(roles.into())
+        let cuts = ties.iter().filter_map(|ties| ties.time);
+        let ties = cuts.map(|time| Ties::at(log, times, &roles, Role::Ood, time)).collect();
+        Ok(Assigned { ties, ..roles.into() })
     }
 }

@@ -34,7 +34,7 @@ pub use given::{Carve, Given};
 pub use k_fold::KFold;
 pub use leave_one_out::LeaveOneOut;
 pub use mixed::Mixed;
-pub use order::Order;
+pub use order::{Order, Ties};
 pub use per_user::By;
 pub use popularity::Popularity;
 pub use random::Random;
@@ -133,6 +133,28 @@ pub struct Assigned {
     /// For data of two domains: that of each item, where known. Training rows are then sequences, in which pairs may occur
     /// again.
     pub domains: Option<Vec<Option<Domain>>>,
+    /// What is tied where parts are cut off in time.
+    pub ties: Vec<Ties>,
+}
+
+/// What becomes of rows that a model cannot be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// They are left out, and counted.
+    #[default]
+    Drop,
+    /// They stay, and are counted.
+    Keep,
+}
+
+/// Which rows of validation and tests stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldOut {
+    /// Those with an item that train lacks. A user that train lacks cannot be asked for in any case.
+    pub unseen: Fate,
+    /// Those whose pair train has too.
+    pub in_train: Fate,
 }
 
 /// One of two domains.
@@ -155,7 +177,7 @@ impl Domain {
 
 impl From<Vec<Role>> for Assigned {
     fn from(roles: Vec<Role>) -> Self {
-        Self { roles, by_user: None, domains: None }
+        Self { roles, by_user: None, domains: None, ties: Vec::new() }
     }
 }
 
@@ -220,12 +242,13 @@ impl Scenario {
     }
 
     /// Divides interactions: roles by the scenario's rule, then dense ids by first appearance in train, without
-    /// repeated pairs, unseen users and items, and test pairs that are also in train.
+    /// repeated pairs and unseen users, and, unless they are kept, without unseen items and test pairs that are also in
+    /// train.
     ///
     /// # Errors
     /// The data lack something that the scenario needs, or nothing is left to train on.
-    pub fn split(&self, log: &Log, seed: u64) -> Result<Split, ShiftError> {
-        Split::new(log, self.rule().assign(log, seed)?)
+    pub fn split(&self, log: &Log, held_out: HeldOut, seed: u64) -> Result<Split, ShiftError> {
+        Split::new(log, self.rule().assign(log, seed)?, held_out)
     }
 }
 

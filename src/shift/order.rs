@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::audit::EXAMPLES;
 use super::{Log, Role, ShiftError};
+use crate::data::tabulate::{bound, tabulate};
 
 /// What says which of a user's interactions came first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,8 +23,8 @@ pub enum Order {
 }
 
 impl Order {
-    /// Shows the training rows of each user in order to `cut`, which may rearrange them, and gives those at the places that
-    /// it answers another role.
+    /// Shows the training rows of each user in order to `cut`, which may rearrange those before the roles that it cuts off
+    /// by `time`, and gives those at the places that it answers another role. Answers what is tied at the cuts in time.
     ///
     /// # Errors
     /// The log has no times.
@@ -30,34 +32,113 @@ impl Order {
         self,
         log: &Log,
         roles: &mut [Role],
+        by_time: &[Role],
         cut: impl Fn(usize, &mut [u32]) -> Vec<(Role, Range<usize>)> + Sync,
-    ) -> Result<(), ShiftError> {
+    ) -> Result<Vec<Ties>, ShiftError> {
         let time = match self {
             Self::Time => Some(log.rows.time.as_deref().ok_or(ShiftError::NoOrder)?),
             Self::Rows => None,
         };
         let moved = log.by_user.in_parallel(|users| {
             let mut moved: [Vec<u32>; Role::COUNT] = Default::default();
-            let mut own = Vec::new();
+            let mut ties: Vec<Ties> = by_time.iter().map(|&part| Ties::new(part)).collect();
+            let (mut own, mut times) = (Vec::new(), Vec::new());
             for user in users {
                 own.clear();
+                times.clear();
                 let rows = log.of_user(user).iter().map(|&(row, _)| row);
                 own.extend(rows.filter(|&row| roles[row as usize] == Role::Train));
                 if let Some(time) = time {
                     own.sort_by_key(|&row: &u32| time[row as usize]);
+                    times.extend(own.iter().map(|&row| time[row as usize]));
                 }
                 for (role, places) in cut(user, &mut own) {
+                    if let Some(ties) = ties.iter_mut().find(|ties| ties.part == role && time.is_some()) {
+                        ties.add(&times, &own, places.clone());
+                    }
                     moved[role.index()].extend_from_slice(&own[places]);
                 }
             }
-            moved
+            (moved, ties)
         });
-        for moved in moved {
+        let mut ties: Vec<Ties> = by_time.iter().map(|&part| Ties::new(part)).collect();
+        for (moved, more) in moved {
+            ties.iter_mut().zip(more).for_each(|(own, more)| own.append(more));
             for (role, rows) in [Role::Unused].into_iter().chain(Role::USED).zip(moved) {
                 rows.into_iter().for_each(|row| roles[row as usize] = role);
             }
         }
-        Ok(())
+        Ok(ties)
+    }
+}
+
+/// What equal times leave to the order of the rows where a part is cut off in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ties {
+    /// The part after the cut.
+    pub part: Role,
+    /// Its users and rows, before any is dropped.
+    pub users: usize,
+    pub rows: usize,
+    /// Those of them whose time rows before the cut have too.
+    pub tied_users: usize,
+    pub tied_rows: usize,
+    /// The first of the tied rows.
+    pub examples: Vec<u32>,
+    /// The time of the cut, where it is one for all users.
+    pub time: Option<i64>,
+}
+
+impl Ties {
+    fn new(part: Role) -> Self {
+        Self { part, users: 0, rows: 0, tied_users: 0, tied_rows: 0, examples: Vec::new(), time: None }
+    }
+
+    /// Adds the rows of a user, in order, of which those at `places` are cut off.
+    fn add(&mut self, times: &[i64], rows: &[u32], places: Range<usize>) {
+        self.users += usize::from(!places.is_empty());
+        self.rows += places.len();
+        let last = places.start.checked_sub(1).map(|before| times[before]);
+        let tied = places.filter(|&place| Some(times[place]) == last);
+        let before = self.tied_rows;
+        tied.for_each(|place| self.tie(rows[place]));
+        self.tied_users += usize::from(self.tied_rows > before);
+    }
+
+    fn tie(&mut self, row: u32) {
+        self.tied_rows += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(row);
+        }
+    }
+
+    fn append(&mut self, next: Self) {
+        self.users += next.users;
+        self.rows += next.rows;
+        self.tied_users += next.tied_users;
+        self.tied_rows += next.tied_rows;
+        self.examples.extend(next.examples);
+        self.examples.truncate(EXAMPLES);
+    }
+
+    /// Of a part that lies behind one cut for all users; `time` is that of the last row before it.
+    pub fn at(log: &Log, times: &[i64], roles: &[Role], part: Role, time: i64) -> Self {
+        let mut ties = Self { time: Some(time), ..Self::new(part) };
+        let (own, tied) = (1u8, 2u8);
+        let mark = |rows: Range<usize>, marks: &mut [u8]| {
+            for row in rows.filter(|&row| roles[row] == part) {
+                marks[log.rows.user[row] as usize] |= if times[row] == time { own | tied } else { own };
+            }
+        };
+        let marks = tabulate(roles.len(), bound(&log.rows.user), 0, mark, |a, b| a | b);
+        ties.users = marks.iter().filter(|&&marks| marks & own != 0).count();
+        ties.tied_users = marks.iter().filter(|&&marks| marks & tied != 0).count();
+        ties.rows = roles.par_iter().filter(|&&role| role == part).count();
+        if ties.tied_users > 0 {
+            let tied = (0u32..).zip(roles).zip(times).filter(|&((_, &role), &own)| role == part && own == time);
+            tied.for_each(|((row, _), _)| ties.tie(row));
+        }
+        ties
     }
 }
 
@@ -82,6 +163,11 @@ impl Earliest {
     /// Whether a training row is one of them.
     pub fn has(self, row: usize, time: i64) -> bool {
         self.0.is_some_and(|last| (time, row) <= last)
+    }
+
+    /// The time of the last of them.
+    pub fn last(self) -> Option<i64> {
+        self.0.map(|(time, _)| time)
     }
 }
 

@@ -59,7 +59,7 @@ fn hold_out_per_user(log: &Log, mut roles: Vec<Role>, valid: f64, iid: f64, seed
             }
         }
     }
-    Assigned { roles, by_user: Some(by_user), domains: None }
+    Assigned { by_user: Some(by_user), ..roles.into() }
 }
 
 /// All `n` training rows are shuffled and cut at `floor(n (1 - valid - iid))` and `floor(n (1 - iid))`.

@@ -7,21 +7,26 @@ use std::ops::{AddAssign, Range};
 use rayon::prelude::*;
 
 use super::audit::EXAMPLES;
-use super::{Assigned, Domain, Log, Role, ShiftError};
+use super::{Assigned, Domain, Fate, HeldOut, Log, Role, ShiftError, Ties};
 use crate::data::Interactions;
 use crate::data::tabulate::{bound, tabulate};
 
-/// A finished split of a log. Its ids are dense by first appearance in train; each of them occurs there.
+/// A finished split of a log. Its ids are dense by first appearance in train; each of them occurs there, but for items
+/// that are kept although train lacks them: these come last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
     /// What each row of the log is used for; [`Role::Unused`] also where a row was dropped.
     pub roles: Vec<Role>,
     pub users: Renamed,
     pub items: Renamed,
+    /// How many of the items occur in train.
+    pub seen_items: usize,
     /// By new id, where there are two domains: that of each item.
     pub domains: Option<Vec<Option<Domain>>>,
     /// What was found before rows were dropped.
     pub found: Found,
+    /// What is tied where parts are cut off in time, before rows were dropped.
+    pub ties: Vec<Ties>,
     /// Rows that are kept of each item, by [`Role::index`] and former id.
     pub(super) kept_of_item: Kept,
     /// What was counted on the way, by name.
@@ -56,8 +61,9 @@ pub struct Found {
     pub shared: [[usize; Role::COUNT]; Role::COUNT],
     /// The same, of pairs that are kept.
     pub shared_and_kept: [[usize; Role::COUNT]; Role::COUNT],
-    /// Users with rows that are kept.
-    pub(super) users: [usize; Role::COUNT],
+    /// Rows that are kept, and their users.
+    kept: [usize; Role::COUNT],
+    pub users: [usize; Role::COUNT],
     pub(super) examples: Examples,
 }
 
@@ -74,21 +80,26 @@ pub(super) struct Examples {
 }
 
 impl Split {
-    pub(super) fn new(log: &Log, assigned: Assigned) -> Result<Self, ShiftError> {
+    pub(super) fn new(log: &Log, assigned: Assigned, held_out: HeldOut) -> Result<Self, ShiftError> {
         let mut roles = assigned.roles;
         let by_user = assigned.by_user.unwrap_or_else(|| log.roles_by_user(&roles));
         let marks = Marks::new(&log.rows.item, &roles);
         let Inspected { found, kept_of_item, first_of_user, first_of_item, dropped } =
-            inspect(log, &by_user, &marks, assigned.domains.is_none());
+            inspect(log, &by_user, &marks, assigned.domains.is_none(), held_out);
         if found.rows[Role::Train.index()] == 0 {
             return Err(ShiftError::NothingToTrainOn);
         }
         dropped.into_iter().flatten().for_each(|row| roles[row as usize] = Role::Unused);
-        let (users, items) = rayon::join(|| Renamed::new(&first_of_user), || Renamed::new(&first_of_item));
+        let (users, mut items) = rayon::join(|| Renamed::new(&first_of_user), || Renamed::new(&first_of_item));
+        let seen_items = items.old_id.len();
+        if held_out.unseen == Fate::Keep {
+            let held_out = log.rows.item.iter().zip(&roles).filter(|(_, role)| Role::HELD_OUT.contains(role));
+            held_out.for_each(|(&item, _)| items.add(item));
+        }
         let domain = |domains: Vec<Option<Domain>>| items.old_id.iter().map(|&item| domains[item as usize]).collect();
         let domains = assigned.domains.map(domain);
-        let counts = counts(&found, &users, &items);
-        Ok(Self { roles, users, items, domains, found, kept_of_item, counts })
+        let counts = counts(&found, &users, &items, seen_items);
+        Ok(Self { roles, users, items, seen_items, domains, found, ties: assigned.ties, kept_of_item, counts })
     }
 
     /// The value counted under `name`.
@@ -132,9 +143,7 @@ impl Found {
 
     /// Rows of a role that are kept.
     pub fn kept(&self, role: Role) -> usize {
-        let index = role.index();
-        let also_in_train = if role == Role::Train { 0 } else { self.also_in_train(role) };
-        self.rows[index] - self.repeated[index] - self.unseen[index] - also_in_train
+        self.kept[role.index()]
     }
 }
 
@@ -149,6 +158,7 @@ impl AddAssign for Found {
         add(&mut self.unseen_users, other.unseen_users);
         add(&mut self.unseen_items, other.unseen_items);
         self.present.iter_mut().zip(other.present).for_each(|(own, other)| *own += other);
+        add(&mut self.kept, other.kept);
         add(&mut self.users, other.users);
         self.shared.iter_mut().zip(other.shared).for_each(|(own, other)| add(own, other));
         self.shared_and_kept.iter_mut().zip(other.shared_and_kept).for_each(|(own, other)| add(own, other));
@@ -206,7 +216,7 @@ struct Inspected {
 }
 
 /// Looks at the pairs of every user, and says which rows to drop: those that repeat training pairs only if `once`.
-fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool) -> Inspected {
+fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool, held_out: HeldOut) -> Inspected {
     let stretches = log.by_user.in_parallel(|users| {
         let mut found = Found::default();
         let mut dropped = Vec::new();
@@ -215,10 +225,10 @@ fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool) -> Inspecte
         let (mut first_of_user, mut first_of_item) = (Vec::new(), vec![UNSEEN; of_item.0.len()]);
         for user in users {
             pairs.turn();
-            let mut kept_roles = 0;
+            let mut kept_rows = [0; Role::COUNT];
             let mut keep = |item: usize, role: Role| {
                 kept_of_item[role.index()][item] += 1;
-                kept_roles |= role.bit();
+                kept_rows[role.index()] += 1;
             };
             let roles = &by_user[log.by_user.range(user)];
             let own = || log.of_user(user).iter().zip(roles).map(|(&(row, item), &role)| (row, item as usize, role));
@@ -251,7 +261,8 @@ fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool) -> Inspecte
                     continue;
                 }
                 let seen = first.is_some() && of_item.has(item, Role::Train);
-                let kept = seen && before & Role::Train.bit() == 0;
+                let asked = seen || (first.is_some() && held_out.unseen == Fate::Keep);
+                let kept = asked && (before & Role::Train.bit() == 0 || held_out.in_train == Fate::Keep);
                 if !seen {
                     found.unseen[role.index()] += 1;
                     example(&mut found.examples.unseen[role.index()], row);
@@ -274,7 +285,8 @@ fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool) -> Inspecte
             for role in Role::USED {
                 let occurs = of_user & role.bit() != 0;
                 found.unseen_users[role.index()] += usize::from(occurs && first.is_none());
-                found.users[role.index()] += usize::from(kept_roles & role.bit() != 0);
+                found.kept[role.index()] += kept_rows[role.index()];
+                found.users[role.index()] += usize::from(kept_rows[role.index()] > 0);
             }
         }
         (found, kept_of_item, first_of_user, first_of_item, dropped)
@@ -338,9 +350,18 @@ impl Renamed {
         (0..).zip(&old_id).for_each(|(new, &old)| new_id[old as usize] = new);
         Self { new_id, old_id }
     }
+
+    /// Gives a former id a new one after the others, if it has none.
+    fn add(&mut self, old: u32) {
+        let new = &mut self.new_id[old as usize];
+        if *new == UNSEEN {
+            *new = self.old_id.len() as u32;
+            self.old_id.push(old);
+        }
+    }
 }
 
-fn counts(found: &Found, users: &Renamed, items: &Renamed) -> Vec<(String, i64)> {
+fn counts(found: &Found, users: &Renamed, items: &Renamed, seen_items: usize) -> Vec<(String, i64)> {
     let mut counts = Vec::new();
     let mut count = |name: String, value: usize| counts.push((name, value as i64));
     for role in Role::USED {
@@ -360,6 +381,6 @@ fn counts(found: &Found, users: &Renamed, items: &Renamed) -> Vec<(String, i64)>
     count("users".to_owned(), users.old_id.len());
     count("items".to_owned(), items.old_id.len());
     count("users_not_in_train".to_owned(), found.present[0] - users.old_id.len());
-    count("items_not_in_train".to_owned(), found.present[1] - items.old_id.len());
+    count("items_not_in_train".to_owned(), found.present[1] - seen_items);
     counts
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::order::ByTime;
+use super::order::{ByTime, Ties};
 use super::per_user::{By, hold_out};
 use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
 
@@ -60,6 +60,7 @@ impl Rule for Temporal {
                 *role = Role::Unused;
             }
         });
-        Ok(hold_out(log, roles, By::User, self.valid, self.iid, seed))
+        let ties = before_test.last().map(|last| Ties::at(log, time, &roles, Role::Ood, last)).into_iter().collect();
+        Ok(Assigned { ties, ..hold_out(log, roles, By::User, self.valid, self.iid, seed) })
     }
 }

@@ -46,12 +46,12 @@ impl Rule for TemporalPerUser {
 
     fn assign(&self, log: &Log, seed: u64) -> Result<Assigned, ShiftError> {
         let mut roles = log.distinct();
-        self.order.each_user(log, &mut roles, |user, own| {
+        let ties = self.order.each_user(log, &mut roles, &[Role::Ood], |user, own| {
             let [train, valid, iid] = self.cuts(own.len());
             own[..iid].shuffle(&mut rng::stream(seed, "split per user", user as u64));
             vec![(Role::Valid, train..valid), (Role::Iid, valid..iid), (Role::Ood, iid..own.len())]
         })?;
-        Ok(roles.into())
+        Ok(Assigned { ties, ..roles.into() })
     }
 }
 

@@ -44,7 +44,7 @@ impl std::ops::Deref for Parts {
 fn split(rows: &Interactions, part: &[u32], names: &[String], value: serde_json::Value) -> Result<Parts, ShiftError> {
     let scenario = scenario(value);
     assert_eq!(scenario.mistake(), None);
-    let split = scenario.split(&Log::new(rows, part, names)?, 7)?;
+    let split = scenario.split(&Log::new(rows, part, names)?, HeldOut::default(), 7)?;
     let [train, valid, iid, ood] = Role::USED.map(|role| split.part(rows, role, 0..rows.len()));
     Ok(Parts { split, train, valid, iid, ood })
 }
@@ -349,4 +349,69 @@ fn mistakes_in_parameters_are_found() {
     assert!(mistake(twice).contains("cannot be both `train` and `ood`"));
     let carved = json!({ "given": { "train": "a", "valid": "b", "carve": { "valid": 0.1 } } });
     assert!(mistake(carved).contains("cannot be carved"));
+}
+
+/// The share of tied users and rows of a part, as the audit has them.
+fn ties(rows: &Interactions, scenario: serde_json::Value, role: Role) -> (Option<f64>, Option<f64>, usize) {
+    let (part, names) = (vec![0; rows.len()], ["log".to_owned()]);
+    let split = split(rows, &part, &names, scenario).unwrap();
+    let audit = super::Audit::new(&Log::new(rows, &part, &names).unwrap(), &split);
+    let breaches = audit.breaches(&[Check::TimeTies]).filter(|breach| breach.part == role).map(|breach| breach.count);
+    (audit.value(role, "time_ties"), audit.value(role, "time_ties_rows"), breaches.sum())
+}
+
+#[test]
+fn cuts_between_equal_times_are_measured() {
+    // The last two rows of user 0 have one time, the first two of user 1; user 2 is too short to be tested.
+    let rows = Interactions {
+        time: Some(vec![1, 2, 2, 1, 1, 2, 5, 5]),
+        ..by_pairs(&[0, 0, 0, 1, 1, 1, 2, 2], &[0, 1, 2, 0, 1, 2, 0, 1])
+    };
+    assert_eq!(ties(&rows, json!({ "leave_one_out": {} }), Role::Iid), (Some(0.5), Some(0.5), 1));
+    assert_eq!(ties(&rows, json!({ "leave_one_out": {} }), Role::Valid), (Some(0.5), Some(0.5), 1));
+    assert_eq!(ties(&rows, json!({ "leave_one_out": { "order": "rows" } }), Role::Iid), (None, None, 0));
+    assert_eq!(ties(&rows, json!({ "random": {} }), Role::Iid), (None, None, 0));
+    // Of ten rows the last two are the test; the row before them has the time of the first.
+    let of = |times: Vec<i64>| Interactions {
+        time: Some(times),
+        ..by_pairs(&[0, 0, 0, 0, 0, 1, 1, 1, 1, 1], &[0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+    };
+    let tied = of(vec![0, 1, 2, 3, 4, 5, 6, 7, 7, 9]);
+    let apart = of((0..10).collect());
+    assert_eq!(ties(&tied, json!({ "temporal": {} }), Role::Ood), (Some(1.0), Some(0.5), 1));
+    assert_eq!(ties(&apart, json!({ "temporal": {} }), Role::Ood), (Some(0.0), Some(0.0), 0));
+    assert_eq!(ties(&apart, json!({ "temporal_per_user": {} }), Role::Ood), (Some(0.0), Some(0.0), 0));
+    let all = of(vec![3; 10]);
+    assert_eq!(ties(&all, json!({ "temporal_per_user": {} }), Role::Ood), (Some(1.0), Some(1.0), 2));
+    assert_eq!(ties(&all, json!({ "mixed": {} }), Role::Ood), (Some(1.0), Some(1.0), 1));
+}
+
+#[test]
+fn unseen_items_and_pairs_of_train_stay_where_that_is_asked_for() {
+    // Of user 0, item 2 is unseen, item 0 in train; user 1 is unseen.
+    let rows = by_pairs(&[0, 0, 0, 0, 1, 0], &[0, 1, 2, 0, 0, 2]);
+    let part = [0, 0, 1, 1, 1, 2];
+    let names = ["train".to_owned(), "iid".to_owned(), "ood".to_owned()];
+    let log = Log::new(&rows, &part, &names).unwrap();
+    let given = scenario(json!({ "given": { "train": "train", "iid": "iid", "ood": "ood" } }));
+    use Fate::{Drop, Keep};
+    for (unseen, in_train, iid, ood, items) in [
+        (Drop, Drop, vec![], vec![], vec![0, 1]),
+        (Keep, Drop, vec![2], vec![2], vec![0, 1, 2]),
+        (Drop, Keep, vec![0], vec![], vec![0, 1]),
+        (Keep, Keep, vec![2, 0], vec![2], vec![0, 1, 2]),
+    ] {
+        let split = given.split(&log, HeldOut { unseen, in_train }, 0).unwrap();
+        let kept = |role| split.part(&rows, role, 0..rows.len()).item;
+        assert_eq!((kept(Role::Iid), kept(Role::Ood), &split.items.old_id), (iid.clone(), ood.clone(), &items));
+        assert_eq!(
+            (split.count("iid.rows"), split.count("ood.rows")),
+            (Some(iid.len() as i64), Some(ood.len() as i64))
+        );
+        let counted = ["iid.unseen_in_train", "iid.also_in_train", "items_not_in_train"].map(|name| split.count(name));
+        assert_eq!((counted, split.seen_items, &*split.users.old_id), ([Some(2), Some(1), Some(1)], 2, &[0][..]));
+        let audit = super::Audit::new(&log, &split);
+        assert_eq!(audit.value(Role::Iid, "rows"), Some(iid.len() as f64));
+        assert_eq!(audit.counts[Role::Iid.index()].len(), items.len());
+    }
 }

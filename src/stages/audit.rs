@@ -7,6 +7,7 @@ use arrow::error::ArrowError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::expect::grouped;
 use super::tables::{DOMAIN, ITEMS, batch};
 use crate::data::ids::keys_from_batch;
 use crate::engine::stage::{Input, StageError};
@@ -74,6 +75,57 @@ pub fn with_domains(keys: &RecordBatch, split: &Split) -> Result<RecordBatch, Ar
     batch(ITEMS, keys.columns().iter().cloned().chain([domains(split)]).collect())
 }
 
+/// The share of a part's rows that may be dropped, and of its users that equal times may touch, without a warning.
+const LOST: f64 = 0.2;
+const TIED: f64 = 0.05;
+/// Fewer users make no test, nor does a smaller share of those in train.
+const FEW_USERS: usize = 100;
+const FEW: f64 = 0.01;
+
+/// What should be known wherever results of a split are shown.
+pub fn warnings(split: &Split) -> Vec<String> {
+    let found = &split.found;
+    let mut warnings = Vec::new();
+    let percent = |part: usize, whole: usize| format!("{:.1} %", 100.0 * part as f64 / whole as f64);
+    let count = |name: &str| split.count(name).unwrap_or(0).max(0) as usize;
+    let (users, lost) = (split.users.old_id.len(), count("users_not_in_train"));
+    if lost > users {
+        let all = grouped(users + lost);
+        warnings.push(format!("{} of {all} users have nothing in train and are left out", grouped(lost)));
+    }
+    for role in Role::USED.into_iter().filter(|role| found.rows[role.index()] > 0) {
+        let (name, rows, kept) = (role.name(), found.rows[role.index()], found.kept(role));
+        if (rows - kept) as f64 > LOST * rows as f64 {
+            let why = [
+                (found.unseen[role.index()], "with a user or item that train lacks"),
+                (if role == Role::Train { 0 } else { found.also_in_train(role) }, "whose pair is in train"),
+                (found.repeated[role.index()], "that repeat a pair"),
+            ];
+            let why: Vec<String> = why
+                .iter()
+                .filter(|(rows, _)| *rows > 0)
+                .map(|(rows, what)| format!("{} {what}", grouped(*rows)))
+                .collect();
+            let (lost, of, left) = (grouped(rows - kept), grouped(rows), grouped(found.users[role.index()]));
+            warnings
+                .push(format!("`{name}` loses {lost} of {of} rows ({}); {left} users are left in it", why.join(", ")));
+        }
+        let own = found.users[role.index()];
+        if matches!(role, Role::Iid | Role::Ood) && (own < FEW_USERS || (own as f64) < FEW * users as f64) {
+            warnings.push(format!("`{name}` tests {} of {} users", grouped(own), grouped(users)));
+        }
+    }
+    for ties in split.ties.iter().filter(|ties| ties.tied_users as f64 > TIED * ties.users as f64) {
+        let (share, rows) = (percent(ties.tied_users, ties.users), percent(ties.tied_rows, ties.rows));
+        let name = ties.part.name();
+        warnings.push(format!(
+            "the cut before `{name}` falls between equal times for {share} of its users ({rows} of its rows): the order \
+             of rows decides there"
+        ));
+    }
+    warnings
+}
+
 /// Ends the run if a strict rule is broken.
 pub fn enforce(params: &Params, audit: &Audit, log: &Log, data: &Input) -> Result<(), StageError> {
     let mut breaches = audit.breaches(&params.strict).peekable();
@@ -99,6 +151,7 @@ pub fn enforce(params: &Params, audit: &Audit, log: &Log, data: &Input) -> Resul
             Check::Unseen => "pairs with a user or item that train lacks",
             Check::TimeTravel => "rows that are earlier than the last training row of their user",
             Check::TimeTravelGlobal => "rows that are earlier than the last training row of all",
+            Check::TimeTies => "rows at the time of rows before its cut",
         };
         let shown = format!("{}{more}", pairs.join(", "));
         format!("`{}`: `{part}` has {} {what}, the first (user item): {shown}", breach.check.name(), breach.count)

@@ -273,11 +273,13 @@ const AUDIT: &[Measured] = &[
     ("cold_share", "Cold, %", 2, 100.0),
     ("time_travel", "Early, %/own", 2, 100.0),
     ("time_travel_global", "Early, %/all", 2, 100.0),
+    ("time_ties", "Tied users, %", 2, 100.0),
 ];
 
 const AUDIT_FACT: &str = "Rows, users and items are those of the finished parts. Before rows were dropped: repeated pairs; \
                           pairs shared with other parts; users and items that train lacks, and the share of pairs with \
-                          one. Early: rows before the last training row of their own user, or of all.";
+                          one. Early: rows before the last training row of their own user, or of all. Tied: users for whom the \
+                          cut in time before the part falls between rows of equal time.";
 
 const SHIFT: &[Measured] = &[
     ("gini_all", "Gini/all", 4, 1.0),
@@ -289,8 +291,8 @@ const SHIFT: &[Measured] = &[
     ("log_correlation", "Corr.", 3, 1.0),
 ];
 
-const SHIFT_FACT: &str = "Gini of item counts over all items and over those present; share of rows on the top 20 % of items of \
-                          the part itself and of train; mean train count of a row's item; Jensen-Shannon divergence to \
+const SHIFT_FACT: &str = "Gini of item counts over all items and over those present; share of rows on the top items of the part \
+                          itself, as many as 20 % of the items of train, and on the top 20 % of items of train; mean train count of a row's item; Jensen-Shannon divergence to \
                           train (counts + 1); correlation of log(1 + count) with train.";
 
 /// The artifact `audit`: part, measure, value.

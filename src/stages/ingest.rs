@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
+use super::expect::{self, Expect, grouped};
 use super::tables::{COUNTS, INTERACTIONS_BY_PART, KEYS, release};
+use super::warnings;
 use crate::data::format::{Format, Malformed};
 use crate::data::ids::keys_to_batch;
 use crate::data::open::member_mistake;
@@ -37,9 +39,16 @@ pub struct Params {
     #[serde(default = "one_in_a_thousand")]
     #[schemars(range(min = 0, max = 1))]
     pub max_malformed: f64,
+    /// The largest share of rows, per file, whose times lie before 1970-01-02 or after 2099-12-31. Numbers from 0 to 10^8
+    /// throughout are an order, and no times.
+    #[serde(default = "one_in_a_hundred")]
+    pub max_implausible_times: f64,
     /// Which rows stay, step by step; by default the earliest of repeated user-item pairs within a part.
     #[serde(default = "one_row_per_pair")]
     pub steps: Vec<Step>,
+    /// What is known of the data that come out: other numbers end the run.
+    #[serde(default)]
+    pub expect: Expect,
     /// Whom to cite for the data.
     #[serde(default)]
     pub citation: Option<String>,
@@ -91,6 +100,10 @@ fn one_in_a_thousand() -> f64 {
     0.001
 }
 
+fn one_in_a_hundred() -> f64 {
+    0.01
+}
+
 fn one_row_per_pair() -> Vec<Step> {
     vec![Step::Dedup(Dedup::First)]
 }
@@ -132,6 +145,7 @@ impl Stage for Ingest {
         },
         Output { name: "sources", doc: "Where the data came from.", form: Form::Table(sources::COLUMNS) },
         Output { name: "summary", doc: "Counts of rows, users and items.", form: Form::Table(COUNTS) },
+        warnings::OUTPUT,
     ];
 
     fn check(params: &Params) -> Result<(), ParamError> {
@@ -139,9 +153,12 @@ impl Stage for Ingest {
         if params.files.is_empty() {
             return wrong(vec!["files".to_owned()], "at least one file is needed".to_owned());
         }
-        if !(0.0..=1.0).contains(&params.max_malformed) {
-            let message = format!("a share lies between 0 and 1, not at {}", params.max_malformed);
-            return wrong(vec!["max_malformed".to_owned()], message);
+        for (name, share) in
+            [("max_malformed", params.max_malformed), ("max_implausible_times", params.max_implausible_times)]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return wrong(vec![name.to_owned()], format!("a share lies between 0 and 1, not at {share}"));
+            }
         }
         if let Some(message) = params.format.mistake() {
             return wrong(vec!["format".to_owned()], message);
@@ -185,6 +202,9 @@ impl Stage for Ingest {
     }
 }
 
+/// The share of rows that may repeat pairs without a warning.
+const MANY_REPEATS: f64 = 0.2;
+
 /// Runs the stage.
 pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let params = parse::<Ingest>(params)?;
@@ -199,18 +219,19 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let mut malformed: Vec<(String, Malformed)> = Vec::new();
     let mut counts: Vec<(String, i64)> = Vec::new();
     let mut rows_read = Vec::with_capacity(params.files.len());
+    let mut warnings = Vec::new();
     for (index, (file, path)) in params.files.iter().zip(&context.job.files).enumerate() {
         let scan = raw.read(file, file.format.as_ref().unwrap_or(&params.format), path)?;
-        if let Some(warning) = judge(&file.source, &scan, params.max_malformed)? {
-            context.log(warning);
-        }
+        warnings.extend(judge(file, &scan, &params, context)?);
         rows_read.push(scan.rows);
         counts.push((format!("{}.valid_lines", file.part), scan.rows as i64));
         counts.push((format!("{}.malformed_lines", file.part), scan.malformed_lines as i64));
+        counts.push((format!("{}.implausible_times", file.part), scan.implausible.count as i64));
         malformed.extend(scan.malformed.into_iter().map(|line| (format!("files[{index}]"), line)));
         let (done, total) = (index as u64 + 1, params.files.len() as u64);
         context.progress(Progress { done, total, unit: "file".to_owned(), values: Vec::new() });
     }
+    warnings.extend(raw.partly_known());
     let (mut parts, users, items) = raw.finish();
     let read = Size { rows: parts.rows.len(), users: users.len(), items: items.len() };
     let steps = steps::apply(&params.steps, &mut parts, read).map_err(|error| StageError::new(error.to_string()))?;
@@ -221,6 +242,15 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         false => Renumbered::unchanged(users.len() as u32, items.len() as u32),
     };
     let size = Size { rows: parts.rows.len(), users: kept.users.len(), items: kept.items.len() };
+    params.expect.check("the data", [size.users, size.items, size.rows]).map_err(expect::failure)?;
+    for step in steps.iter().filter(|step| step.step == "dedup") {
+        let (dropped, before) = (step.before.rows - step.after.rows, step.before.rows);
+        if dropped as f64 > MANY_REPEATS * before as f64 {
+            let (dropped, before) = (grouped(dropped), grouped(before));
+            warnings.push(format!("{dropped} of {before} rows repeat a user-item pair and are dropped"));
+        }
+    }
+    warnings::tell::<Ingest>(context, &warnings)?;
     counts.extend(part_counts(&parts, size));
     counts.push(("users".to_owned(), kept.users.len() as i64));
     counts.push(("items".to_owned(), kept.items.len() as i64));

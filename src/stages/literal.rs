@@ -146,4 +146,18 @@ mod tests {
         assert_eq!(table(json!([{ "a": [1] }])).unwrap_err().path, ["rows", "0", "a"]);
         assert_eq!(table(json!([])).unwrap_err().path, ["rows"]);
     }
+
+    #[test]
+    fn integers_that_a_column_would_change_are_refused() {
+        for rows in [
+            json!([{ "a": 18_446_744_073_709_551_615u64 }]),
+            json!([{ "a": 1 }, { "a": 9_223_372_036_854_775_808u64 }]),
+            json!([{ "a": 9_007_199_254_740_993i64 }, { "a": 0.5 }]),
+        ] {
+            let error = table(rows.clone()).err().unwrap_or_else(|| panic!("{rows}"));
+            assert!(error.message.contains("does not fit"), "{}", error.message);
+        }
+        assert!(table(json!([{ "a": 9_007_199_254_740_993i64 }, { "a": i64::MIN }])).is_ok());
+        assert!(table(json!([{ "a": 9_007_199_254_740_992i64 }, { "a": 0.5 }])).is_ok());
+    }
 }

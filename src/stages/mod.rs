@@ -8,6 +8,7 @@ mod describe;
 #[cfg(test)]
 mod documented;
 mod evaluate;
+mod expect;
 mod ingest;
 mod literal;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tables;
 #[cfg(test)]
 mod testing;
 mod train;
+mod warnings;
 mod worker;
 
 use crate::engine::Registry;

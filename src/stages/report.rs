@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::columns::{f64s, finite, finite_or_null, i64s, texts, u32s};
 use super::evaluate::read_summary;
 use super::tables::{batch, files_to_batch};
+use super::warnings;
 use crate::engine::stage::{Context, Input, RawFile, RawSource, Stage, StageError, parse};
 use crate::metric::Metric;
 use crate::report::{self, Candidates, Correction, Finding, Format, Layout, Marks, Model, Score, Selection, Table, Unit};
@@ -166,6 +167,12 @@ impl Stage for Report {
             artifacts: &["summary"],
             arity: Arity::OptionalMany,
         },
+        Port {
+            name: "data",
+            doc: "Data and splits whose warnings are noted under the table.",
+            artifacts: &["warnings"],
+            arity: Arity::OptionalMany,
+        },
     ];
     const OUTPUTS: &'static [Output] = &[
         Output { name: "cells", doc: "The table, one row per cell.", form: Form::Table(CELLS) },
@@ -232,6 +239,9 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         .map_err(|error| StageError::new(error.to_string()))?;
     let evaluations = context.inputs("scores").map(evaluation).collect::<Result<Vec<_>, _>>()?;
     table.facts.extend(report::evaluation_facts(&table, &evaluations));
+    for data in context.inputs("data") {
+        table.notes.extend(warnings::sentences(data)?);
+    }
     let mut templates =
         Format::ALL.into_iter().filter(|&format| params.templates.of(format).is_some()).zip(&context.job.files);
     let mut own: Vec<(Format, String)> = Vec::new();

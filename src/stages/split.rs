@@ -7,15 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::audit;
+use super::expect::{self, Expect};
 use super::tables::{
     COUNTS, INTERACTIONS, INTERACTIONS_BY_SET, ITEMS, KEYS, pieces, read_parts, release, write_batches,
 };
+use super::{audit, warnings};
 use crate::data::ids::{keys_from_batch, keys_to_batch};
 use crate::data::parts::counts_to_batch;
 use crate::data::{Interactions, Parts};
 use crate::engine::stage::{Context, Resources, Stage, StageError, parse};
-use crate::shift::{Audit, Log, Role, Scenario, ShiftError};
+use crate::shift::{self, Audit, Fate, HeldOut, Log, Role, Scenario, ShiftError};
 use crate::spec::{Arity, Form, Output, ParamError, Port};
 use crate::store::parquet;
 
@@ -33,9 +34,57 @@ pub struct Params {
     #[serde(default)]
     #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub seed: u64,
+    /// What becomes of rows of validation and tests with an item that train lacks: they are left out, or they stay, and
+    /// cannot be hit by models that know the items of train only. Rows of users that train lacks are always left out.
+    #[serde(default)]
+    pub unseen: Fate,
+    /// What becomes of rows of validation and tests whose pair train has too.
+    #[serde(default)]
+    pub in_train: Fate,
+    /// What is known of the split that comes out: other numbers end the run.
+    #[serde(default)]
+    pub expect: ExpectSplit,
     /// What is made of the measures of the artifact `audit`.
     #[serde(default)]
     pub audit: audit::Params,
+}
+
+/// Counts that are known, of all parts together and of each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectSplit {
+    #[serde(default)]
+    pub users: Option<u64>,
+    #[serde(default)]
+    pub items: Option<u64>,
+    #[serde(default)]
+    pub rows: Option<u64>,
+    #[serde(default)]
+    pub train: Expect,
+    #[serde(default)]
+    pub valid: Expect,
+    #[serde(default)]
+    pub iid: Expect,
+    #[serde(default)]
+    pub ood: Expect,
+}
+
+impl ExpectSplit {
+    /// # Errors
+    /// What there is, and what was expected.
+    fn check(&self, split: &shift::Split, audit: &Audit) -> Result<(), StageError> {
+        let found = |role: Role| {
+            let items = audit.counts[role.index()].iter().filter(|&&count| count > 0).count();
+            [split.found.users[role.index()], items, split.found.kept(role)]
+        };
+        let rows = Role::USED.iter().map(|&role| split.found.kept(role)).sum();
+        let whole = Expect { users: self.users, items: self.items, rows: self.rows };
+        let mut wrong = vec![whole.check("all parts", [split.users.old_id.len(), split.items.old_id.len(), rows])];
+        let parts = [&self.train, &self.valid, &self.iid, &self.ood].into_iter().zip(Role::USED);
+        wrong.extend(parts.map(|(expect, role)| expect.check(&format!("`{}`", role.name()), found(role))));
+        let wrong: Vec<String> = wrong.into_iter().filter_map(Result::err).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(expect::failure(wrong.join("; "))) }
+    }
 }
 
 impl Stage for Split {
@@ -60,6 +109,7 @@ impl Stage for Split {
         Output { name: "summary", doc: "Counts of rows kept and dropped.", form: Form::Table(COUNTS) },
         Output { name: "audit", doc: "Leaks, gaps and shift, measured.", form: Form::Table(audit::MEASURES) },
         Output { name: "catalogue", doc: "What is known of each item.", form: Form::Table(audit::CATALOGUE) },
+        warnings::OUTPUT,
     ];
 
     fn check(params: &Params) -> Result<(), ParamError> {
@@ -85,7 +135,8 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         .only(&params.parts)
         .map_err(|part| wrong(ShiftError::NoPart { part: part.clone(), names: names.clone() }))?;
     let log = Log::new(&chosen.rows, &chosen.part, &chosen.names).map_err(wrong)?;
-    let split = params.scenario.split(&log, params.seed).map_err(wrong)?;
+    let held_out = HeldOut { unseen: params.unseen, in_train: params.in_train };
+    let split = params.scenario.split(&log, held_out, params.seed).map_err(wrong)?;
     for (name, dropped) in split.counts.iter().filter(|(name, _)| name.ends_with("_in_train")) {
         if *dropped > 0 {
             context.log(format!("{name}: {dropped}"));
@@ -97,6 +148,8 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     parquet::write(&context.output("audit"), &audit::measures(&audited)?, &metadata)?;
     parquet::write(&context.output("catalogue"), &audit::catalogue(&audited, &split)?, &metadata)?;
     audit::enforce(&params.audit, &audited, &log, data)?;
+    params.expect.check(&split, &audited)?;
+    warnings::tell::<Split>(context, &audit::warnings(&split))?;
     for (port, ids) in [("users", &split.users.old_id), ("items", &split.items.old_id)] {
         let before = parquet::read(data.artifact(port)?)?;
         let keys = renamed(keys_from_batch(&before)?, ids)

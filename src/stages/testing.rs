@@ -11,14 +11,14 @@ use serde_json::Value;
 use crate::engine::stage::{Context, Input, Job, Notice, RunFn, Stage, StageError, parse};
 use crate::store::parquet;
 
-/// Runs kind `S` on parameters as written in a pipeline; its outputs lie in `out_dir`. Answers its log.
+/// Runs kind `S` on parameters as written in a pipeline; its outputs lie in `out_dir`. Answers its log and warnings.
 fn execute<S: Stage>(
     run: RunFn,
     params: &Value,
     inputs: Vec<Input>,
     files: Vec<PathBuf>,
     out_dir: &Path,
-) -> Result<Vec<String>, StageError> {
+) -> Result<[Vec<String>; 2], StageError> {
     let params = parse::<S>(params)?;
     S::check(&params)?;
     std::fs::create_dir_all(out_dir)?;
@@ -34,17 +34,17 @@ fn execute<S: Stage>(
         threads: 1,
         gpus: Vec::new(),
     };
-    let log = Mutex::new(Vec::new());
-    let notify = |notice| {
-        if let Notice::Log(line) = notice {
-            log.lock().unwrap().push(line);
-        }
+    let told = Mutex::new([Vec::new(), Vec::new()]);
+    let notify = |notice| match notice {
+        Notice::Log(line) => told.lock().unwrap()[0].push(line),
+        Notice::Warning(text) => told.lock().unwrap()[1].push(text),
+        Notice::Progress(_) => {}
     };
     run(&job.params, &Context { job: &job, notify: &notify })?;
     for output in S::OUTPUTS {
         assert!(out_dir.join(format!("{}.parquet", output.name)).exists(), "no output `{}`", output.name);
     }
-    Ok(log.into_inner().unwrap())
+    Ok(told.into_inner().unwrap())
 }
 
 /// The digest of a raw file.
@@ -63,6 +63,7 @@ pub fn artifacts_in(folder: &Path) -> BTreeMap<String, PathBuf> {
 pub struct Ran {
     dir: tempfile::TempDir,
     pub log: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Runs kind `S` with raw files and with all artifacts of earlier runs by port.
@@ -78,8 +79,8 @@ pub fn run_kind<S: Stage>(
         labels: Vec::new(),
         artifacts: ran.artifacts(),
     });
-    let log = execute::<S>(run, &params, inputs.collect(), files, dir.path())?;
-    Ok(Ran { dir, log })
+    let [log, warnings] = execute::<S>(run, &params, inputs.collect(), files, dir.path())?;
+    Ok(Ran { dir, log, warnings })
 }
 
 impl Ran {

@@ -26,6 +26,9 @@ pub struct Entry {
     pub peak_memory_bytes: Option<u64>,
     /// Threads it was given.
     pub threads: usize,
+    /// What should be known about the results. Facts that follow from the inputs: they change no artifact and no key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One artifact of an entry.

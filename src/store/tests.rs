@@ -34,6 +34,7 @@ impl Lab {
             seconds: 0.25,
             cpu_seconds: Some(0.125),
             peak_memory_bytes: None,
+            warnings: vec!["two rows are odd".to_owned()],
             threads: 2,
         };
         let origin =

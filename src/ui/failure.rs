@@ -1,8 +1,8 @@
-//! What a user reads when a stage failed, and at the end of a run.
+//! What a user reads when a stage failed or warns, and at the end of a run.
 
-use super::text::{count, duration, one_line, visible};
+use super::text::{count, duration, one_line, shorten, visible};
 use super::{Style, Tone};
-use crate::engine::event::{Failure, Summary};
+use crate::engine::event::{Failure, Summary, Warning};
 
 /// The message, what to do, the last lines of the log and where the rest is.
 pub fn failure(style: Style, id: &str, failure: &Failure) -> String {
@@ -35,6 +35,34 @@ pub fn damaged(style: Style, id: &str, artifact: &str, reason: &str) -> String {
 pub fn interrupted(style: Style, running: usize) -> String {
     let word = style.paint(Tone::Warn, "interrupted");
     format!("{word}: ending {} (again: at once)", count(running, "running stage"))
+}
+
+/// A fact about the results of one stage.
+pub fn warning(style: Style, id: &str, text: &str) -> String {
+    format!("{} {id}: {}", style.paint(Tone::Warn, "warning:"), shorten(text, WARNING))
+}
+
+/// Characters of a warning that are shown.
+const WARNING: usize = 300;
+/// Warnings and instances that are shown; the others are counted.
+const WARNINGS: usize = 12;
+const IDS: usize = 3;
+
+/// What should be known about all results of a run, as far as it fits on a screen; nothing where there is nothing.
+pub fn warnings(style: Style, warnings: &[Warning]) -> Option<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for Warning { text, ids } in warnings.iter().take(WARNINGS) {
+        let mut shown = ids.iter().take(IDS).map(String::as_str).collect::<Vec<_>>().join(", ");
+        if ids.len() > IDS {
+            shown.push_str(&format!(" and {} more", ids.len() - IDS));
+        }
+        lines.push(warning(style, &shown, text));
+    }
+    if warnings.len() > WARNINGS {
+        let more = count(warnings.len() - WARNINGS, "warning");
+        lines.push(format!("{more} more: `status --json` has all"));
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// `done: 3 executed, 17 cached, in 12 s`.
@@ -97,6 +125,24 @@ mod tests {
         for spelled in [r"raw[a=\u{202e}]", r"`\x1b]0;PWN\x07\x1b[31m b`", "\n  more", r"\x9b2J", r"\x1b[2J\rgone"] {
             assert!(shown.contains(spelled), "{spelled} is missing in {shown:?}");
         }
+    }
+
+    #[test]
+    fn warnings_at_the_end_of_a_run_are_grouped_and_clipped() {
+        let style = Style { color: false };
+        assert_eq!(warnings(style, &[]), None);
+        let ids = (0..5).map(|fold| format!("split[fold={fold}]")).collect();
+        let many = Warning { text: "66 users are left".to_owned(), ids };
+        let one = Warning { text: "x".repeat(10_000), ids: vec!["raw".to_owned()] };
+        let shown = warnings(style, &[many.clone(), one]).unwrap();
+        let (first, second) = shown.split_once('\n').unwrap();
+        assert_eq!(first, "warning: split[fold=0], split[fold=1], split[fold=2] and 2 more: 66 users are left");
+        assert!(second.chars().count() < 330, "{second}");
+        let shown = warnings(style, &vec![many; 20]).unwrap();
+        assert_eq!(
+            (shown.lines().count(), shown.lines().last()),
+            (13, Some("8 warnings more: `status --json` has all"))
+        );
     }
 
     #[test]

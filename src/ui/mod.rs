@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Warning};
 
 use stdout::Stdout;
 pub use style::{ColorChoice, Style, Tone};
@@ -89,6 +89,11 @@ impl Ui {
     /// Something that does not stop the program but should be known.
     pub fn warn(&self, text: &str) {
         say(self.err, &format!("{} {}", self.err.paint(Tone::Warn, "warning:"), text::visible(text, false)));
+    }
+
+    /// What should be known about results.
+    pub fn warnings(&self, warnings: &[Warning]) {
+        failure::warnings(self.err, warnings).iter().for_each(|text| say(text));
     }
 
     /// What went wrong, and what to do about it.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::failure::{damaged, failure, interrupted, summary};
+use super::failure::{damaged, failure, interrupted, summary, warning};
 use super::progress::Pace;
 use super::text::{count, duration};
 use super::{Reporter, Style, Tone, say};
@@ -60,7 +60,8 @@ impl Reporter for Plain {
                     say(self.style, &format!("  {id}: {}", pace.text()));
                 }
             }
-            Event::StageLog { .. } => {}
+            Event::StageWarning { id, text } => say(self.style, &warning(self.style, id, text)),
+            Event::StageLog { .. } | Event::Warnings { .. } => {}
             Event::Interrupted { running } => say(self.style, &interrupted(self.style, *running)),
             Event::RunFinished(run) => say(self.style, &summary(self.style, run)),
         }

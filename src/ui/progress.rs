@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::failure::{damaged, failure, interrupted, summary};
+use super::failure::{damaged, failure, interrupted, summary, warning};
 use super::text::{bytes, duration, in_lines, number, one_line, shorten};
 use super::{Reporter, Style, Tone};
 use crate::engine::event::{Event, Outcome};
@@ -172,7 +172,8 @@ impl Reporter for Bars {
                     line.refresh(id);
                 }
             }
-            Event::StageLog { .. } => {}
+            Event::StageWarning { id, text } => self.print(&warning(self.style, id, text)),
+            Event::StageLog { .. } | Event::Warnings { .. } => {}
             Event::ArtifactDamaged { id, artifact, reason, again } => {
                 self.finished = self.finished.saturating_sub(*again);
                 self.print(&damaged(self.style, id, artifact, reason));

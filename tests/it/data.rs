@@ -289,3 +289,48 @@ fn the_path_of_a_file_is_in_no_artifact() {
         assert!(!row[column].as_str().unwrap_or_default().contains("txt"), "{row}");
     }
 }
+
+#[test]
+fn warnings_are_told_by_every_run_by_status_in_the_record_and_under_the_table() {
+    let lab = Lab::with(
+        "pipeline: p
+stages:
+  raw:
+    kind: ingest
+    with: { files: [{ part: all, source: raw.txt }], max_malformed: 0.5 }
+  split:
+    kind: split
+    needs: { data: raw }
+    with: { scenario: { random: {} } }
+",
+    );
+    let rows: String = (0..20).flat_map(|user| (0..10).map(move |item| format!("{user} {item} 1\n"))).collect();
+    lab.write("raw.txt", &format!("broken\n{rows}"));
+    let told = ["`raw.txt`: 1 of 201 lines hold no interaction", "`iid` tests 20 of 20 users"];
+    let all = |text: &str| told.iter().all(|told| text.contains(told));
+
+    let first = lab.call(&["run"]).code(0);
+    assert!(all(&first.stderr), "{}", first.stderr);
+    assert!(first.stderr.contains("warning: split: `iid` tests 20 of 20 users"), "{}", first.stderr);
+    let objects = lab.files("cache/objects");
+    let again = lab.call(&["run"]).code(0);
+    assert!(again.stderr.contains("2 cached") && all(&again.stderr), "{}", again.stderr);
+    assert_eq!(lab.files("cache/objects"), objects);
+    let json = lab.run(&[]).json();
+    let warnings = json.iter().find(|event| event["event"] == "warnings").expect("an event with the warnings");
+    assert_eq!(warnings["warnings"][0]["ids"], serde_json::json!(["raw"]));
+    assert!(all(&warnings.to_string()), "{warnings}");
+    assert!(all(&lab.call(&["status"]).code(0).stderr));
+    let records: Vec<String> = lab
+        .files("cache/runs")
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned())
+        .collect();
+    assert!(records.len() == 3 && records.iter().all(|record| all(record)), "{records:?}");
+
+    // A change that takes the cause away takes the warning away.
+    lab.write("raw.txt", &rows);
+    let mended = lab.call(&["run"]).code(0);
+    assert!(!mended.stderr.contains("hold no interaction"), "{}", mended.stderr);
+}

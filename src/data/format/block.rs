@@ -30,7 +30,7 @@ impl Keys {
     fn push(&mut self, key: &str) -> Result<(), TooManyKeys> {
         let code = match small_number(key) {
             Some(number) => number,
-            None => self.text.id(key)?.checked_add(SMALL).ok_or(TooManyKeys)?,
+            None => self.text.id(key)?.checked_add(SMALL).ok_or(TooManyKeys::Number)?,
         };
         self.codes.push(code);
         Ok(())

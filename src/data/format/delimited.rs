@@ -23,10 +23,11 @@ pub struct Delimited {
     /// What stands between fields, such as `,`, a tab, or `::`.
     #[serde(default = "comma")]
     pub separator: String,
-    /// Whether the first line names the columns.
+    /// Whether the first line names the columns. A first line that says otherwise is refused.
     #[serde(default = "yes")]
     pub header: bool,
-    /// Whether fields may be quoted by `"`, and then hold separators and line ends. If not, `"` is like any other character.
+    /// Whether fields may be quoted by `"`, and then hold separators and line ends; nothing may follow the closing quote. If
+    /// not, `"` is like any other character.
     #[serde(default = "yes")]
     pub quoted: bool,
     /// Lines that start with this are passed over.
@@ -81,7 +82,7 @@ impl Delimited {
     /// Reads what is left of a text.
     pub(super) fn read_lines(&self, path: &Path, mut lines: Lines, sink: Sink) -> Result<Scan, FormatError> {
         if self.quoted {
-            lines = lines.quoted(&self.separator);
+            lines = lines.quoted(&self.separator, self.comment.as_deref());
         }
         let first = loop {
             match lines.next_line()? {
@@ -90,11 +91,26 @@ impl Delimited {
                 Some(line) => break line,
             }
         };
-        let bound = self.bind(path, &first)?;
-        if !self.header {
-            lines.put_back(&first);
+        let mut bound = self.bind(path, &first)?;
+        let next = lines.peek().filter(|line| !self.is_comment(line));
+        let mut supposed_header = None;
+        match (self.header, bound.seems(&first, next)) {
+            (true, Seems::Data) => {
+                let line = super::cut(&first);
+                let help = "say `header: false`, or give the columns by their names";
+                let reason =
+                    format!("the first line, which `header: true` takes for names, holds data: `{line}`; {help}");
+                return Err(FormatError::read(path, reason));
+            }
+            (true, Seems::Either) => supposed_header = Some(super::cut(&first)),
+            (true, Seems::Names) => {}
+            (false, seems) => {
+                bound.names = Some(first).filter(|_| seems == Seems::Names);
+                lines.put_back();
+            }
         }
-        lines.read_timed(&bound, self.time_unit, sink)
+        let scan = lines.read_timed(&bound, self.time_unit, sink)?;
+        Ok(Scan { supposed_header, ..scan })
     }
 
     fn is_comment(&self, line: &str) -> bool {
@@ -136,7 +152,7 @@ impl Delimited {
         let (user, item) = (place(&self.columns.user)?, place(&self.columns.item)?);
         let time = self.columns.time.as_ref().map(&mut place).transpose()?;
         let weight = self.columns.weight.as_ref().map(&mut place).transpose()?;
-        Ok(Bound { format: self, finder, places, user, item, time, weight })
+        Ok(Bound { format: self, finder, places, user, item, time, weight, names: None })
     }
 }
 
@@ -153,12 +169,25 @@ struct Bound<'a> {
     item: usize,
     time: Option<usize>,
     weight: Option<usize>,
+    /// A line that names the columns of a file which is said to have no header.
+    names: Option<String>,
+}
+
+/// What a first line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seems {
+    Names,
+    Data,
+    Either,
 }
 
 impl LineFormat for Bound<'_> {
     fn line(&self, line: &str, emit: &mut dyn FnMut(Row<'_>)) -> Result<(), String> {
         if self.format.is_comment(line) {
             return Ok(());
+        }
+        if self.names.as_deref() == Some(line) {
+            return Err("it names the columns, as it seems: say `header: true`".to_owned());
         }
         let mut quoted = false;
         let mut look = |field: &&str| quoted |= field.starts_with('"');
@@ -174,7 +203,7 @@ impl LineFormat for Bound<'_> {
     fn plain_lines(&self, text: &str, block: &mut Block) -> Result<(usize, u64), TooManyKeys> {
         let (mut start, mut lines) = (0, 0);
         let &[separator] = self.format.separator.as_bytes() else { return Ok((start, lines)) };
-        if self.format.comment.is_some() {
+        if self.format.comment.is_some() || self.names.is_some() {
             return Ok((start, lines));
         }
         let mut marks = Marks::new(text.as_bytes(), [separator, b'\n']);
@@ -197,6 +226,46 @@ impl LineFormat for Bound<'_> {
 }
 
 impl Bound<'_> {
+    /// Whether the first line names columns or holds data, by what stands where times and weights are expected, else by
+    /// the keys in it and in the line after it. Columns that are given by name, and were found, are named there.
+    fn seems(&self, first: &str, next: Option<&str>) -> Seems {
+        let TextColumns { user, item, time, weight: rating } = &self.format.columns;
+        let mut columns = [Some(user), Some(item), time.as_ref(), rating.as_ref()].into_iter().flatten();
+        if columns.any(|column| matches!(column, Column::Name(_))) {
+            return Seems::Names;
+        }
+        let Some(read) = self.asked_for(first) else { return Seems::Either };
+        let keys = |read: &[String], fits: fn(&u8) -> bool| {
+            [self.user, self.item]
+                .iter()
+                .all(|&place| !read[place].is_empty() && read[place].as_bytes().iter().all(fits))
+        };
+        let words = |place: usize| read[place].contains(char::is_alphabetic);
+        let time_fits = self.time.is_some_and(|place| self.format.time_unit.parse(&read[place]).is_ok());
+        let weight_fits = self.weight.is_some_and(|place| weight(&read[place]).is_ok());
+        let mut numbers = self.time.into_iter().chain(self.weight).peekable();
+        if time_fits || weight_fits || keys(&read, u8::is_ascii_digit) {
+            Seems::Data
+        } else if numbers.peek().is_some() {
+            if numbers.all(words) { Seems::Names } else { Seems::Either }
+        } else {
+            let counted =
+                next.and_then(|next| self.asked_for(next)).is_some_and(|next| keys(&next, u8::is_ascii_digit));
+            if counted && keys(&read, |byte| !byte.is_ascii_digit()) { Seems::Names } else { Seems::Either }
+        }
+    }
+
+    /// The fields of a line that are asked for, by their places.
+    fn asked_for(&self, line: &str) -> Option<[String; UNREAD]> {
+        let mut read: [String; UNREAD] = Default::default();
+        for (field, &place) in fields(line, &self.finder, self.format.quoted).ok()?.iter().zip(&self.places) {
+            if let Some(read) = read.get_mut(place) {
+                field.trim().clone_into(read);
+            }
+        }
+        Some(read)
+    }
+
     fn row_of<'a>(&self, fields: impl Iterator<Item = &'a str>) -> Result<Row<'a>, String> {
         let (mut read, mut width) = ([""; UNREAD + 1], 0);
         for field in fields {
@@ -243,24 +312,31 @@ fn split(line: &str, places: impl Iterator<Item = usize>, width: usize) -> impl 
     })
 }
 
-/// All fields of a record, without their quotes.
+const AFTER_QUOTE: &str = "text follows a closing quote; if quotes are ordinary characters there, say `quoted: false`";
+const OPEN_QUOTE: &str = "a quote is not closed; if quotes are ordinary characters there, say `quoted: false`";
+
+/// All fields of a record, without their quotes (RFC 4180).
 fn fields<'a>(record: &'a str, separator: &Finder, quoted: bool) -> Result<Vec<Cow<'a, str>>, String> {
     let mut fields = Vec::new();
     let mut rest = record;
     loop {
-        let mut field = Cow::Borrowed("");
+        let (mut field, mut was_quoted) = (Cow::Borrowed(""), false);
         if let Some(inside) = rest.strip_prefix('"').filter(|_| quoted) {
-            let end = closing_quote(inside.as_bytes()).ok_or("a quote is not closed")?;
+            let end = closing_quote(inside.as_bytes()).ok_or(OPEN_QUOTE)?;
             field = Cow::Borrowed(&inside[..end]);
             if field.contains('"') {
                 field = field.replace("\"\"", "\"").into();
             }
             rest = &inside[end + 1..];
+            was_quoted = true;
         }
         let end = separator.find(rest.as_bytes());
         let plain = &rest[..end.unwrap_or(rest.len())];
-        // What follows a closing quote belongs to the field.
-        field = if field.is_empty() { Cow::Borrowed(plain) } else { field + plain };
+        if !was_quoted {
+            field = Cow::Borrowed(plain);
+        } else if !plain.trim_ascii().is_empty() {
+            return Err(AFTER_QUOTE.to_owned());
+        }
         fields.push(field);
         match end {
             Some(end) => rest = &rest[end + separator.needle().len()..],
@@ -343,7 +419,13 @@ mod tests {
 
     #[test]
     fn quotes_count_only_where_a_field_begins() {
-        let fields = |line| fields(line, &Finder::new(","), true).unwrap();
-        assert_eq!(fields("5\",\"a,b\",\"c\"\"d\"e"), ["5\"", "a,b", "c\"de"]);
+        let fields = |line| fields(line, &Finder::new(","), true);
+        assert_eq!(
+            fields("5\",\"a,b\",the \"weird\" al,\"c\"\"d\" ").unwrap(),
+            ["5\"", "a,b", "the \"weird\" al", "c\"d"]
+        );
+        assert_eq!(fields("1,\"weird al\" yankovic,2"), Err(AFTER_QUOTE.to_owned()));
+        assert_eq!(fields("1,\"\"weird\"\",2"), Err(AFTER_QUOTE.to_owned()));
+        assert_eq!(fields("1,\"weird,2"), Err(OPEN_QUOTE.to_owned()));
     }
 }

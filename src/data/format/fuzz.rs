@@ -14,7 +14,7 @@ pub fn formats() -> Vec<Format> {
         Format::Selfrec,
         Format::Adjacency,
         Format::Delimited(presets::food_com()),
-        Format::Parquet(ParquetFile { columns: objects.columns.clone() }),
+        Format::Parquet(ParquetFile { columns: objects.columns.clone(), time_unit: objects.time_unit }),
         Format::JsonLines(objects),
         Format::Recbole(Recbole::default()),
         Format::Pickle,

@@ -167,7 +167,8 @@ impl<'de, const N: usize> Visitor<'de> for At<'_, N> {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.record(Found::Float(number.to_string()));
+        // With a point or an exponent, so that it is not taken for an integer whose digits are kept.
+        self.record(Found::Float(format!("{number:?}")));
         Ok(())
     }
 

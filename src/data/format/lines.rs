@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::delimited::closing_quote;
 use super::{Block, FormatError, Malformed, Row, Scan, Sink, TEXT_LIMIT, cut};
 use crate::data::ids::TooManyKeys;
-use crate::data::time::{TimeUnit, UnitCheck};
+use crate::data::time::{TimeCheck, TimeUnit};
 
 /// A format in which each line stands for itself.
 pub trait LineFormat: Sync {
@@ -48,8 +48,12 @@ pub struct Lines<'a> {
     source: Box<dyn Read + Send + 'a>,
     /// What was read beyond the end of the last block.
     rest: Vec<u8>,
+    /// Where in `rest` the next line begins.
+    start: usize,
     /// Lines taken by [`Self::next_line`].
     lines: u64,
+    /// `start` and `lines` before the last line that was taken.
+    before: (usize, u64),
     ends: Ends,
 }
 
@@ -58,8 +62,9 @@ pub struct Lines<'a> {
 enum Ends {
     /// At each line end.
     Lines,
-    /// Not within fields that begin with a quote, wherever this separator starts a field.
-    Quoted { separator: Vec<u8> },
+    /// Not within fields that begin with a quote, wherever this separator starts a field. Quotes in lines that start with
+    /// the mark of comments are none.
+    Quoted { separator: Vec<u8>, comment: Option<Vec<u8>> },
 }
 
 /// A stretch of whole lines, and what became of it. Units go round, so that their memory is allocated once.
@@ -78,17 +83,19 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// The source cannot be read.
     pub fn new(path: &'a Path, source: impl Read + Send + 'a) -> Result<Self, FormatError> {
-        let mut lines = Self { path, source: Box::new(source), rest: Vec::new(), lines: 0, ends: Ends::Lines };
+        let source = Box::new(source);
+        let mut lines = Self { path, source, rest: Vec::new(), start: 0, lines: 0, before: (0, 0), ends: Ends::Lines };
         lines.fill()?;
         if lines.rest.starts_with(b"\xef\xbb\xbf") {
-            lines.rest.drain(..3);
+            lines.start = 3;
         }
         Ok(lines)
     }
 
     /// From here on, line ends within quoted fields do not count: what is called a line may then be several.
-    pub fn quoted(self, separator: &str) -> Self {
-        Self { ends: Ends::Quoted { separator: separator.as_bytes().to_vec() }, ..self }
+    pub fn quoted(self, separator: &str, comment: Option<&str>) -> Self {
+        let comment = comment.map(|comment| comment.as_bytes().to_vec());
+        Self { ends: Ends::Quoted { separator: separator.as_bytes().to_vec(), comment }, ..self }
     }
 
     /// Takes the next line that is not blank, such as a header, without its line end.
@@ -98,17 +105,19 @@ impl<'a> Lines<'a> {
     pub fn next_line(&mut self) -> Result<Option<String>, FormatError> {
         loop {
             let end = loop {
-                match self.ends.first(&self.rest) {
-                    Some(end) => break end + 1,
+                match self.ends.first(&self.rest[self.start..]) {
+                    Some(end) => break self.start + end + 1,
                     None if self.fill()? => {}
                     None if self.rest.is_empty() => return Ok(None),
                     None => break self.rest.len(),
                 }
             };
-            let line: Vec<u8> = self.rest.drain(..end).collect();
+            self.before = (self.start, self.lines);
+            let line = &self.rest[self.start..end];
+            self.start = end;
             // The last line may lack its end.
-            self.lines += count_lines(&line) + u64::from(!line.ends_with(b"\n"));
-            let line = str::from_utf8(&line)
+            self.lines += count_lines(line) + u64::from(!line.ends_with(b"\n"));
+            let line = str::from_utf8(line)
                 .map_err(|_| FormatError::read(self.path, format!("line {} is {NOT_UTF8}", self.lines)))?;
             if !line.trim_ascii_start().is_empty() {
                 return Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()));
@@ -116,10 +125,23 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Undoes the last [`Self::next_line`], which gave this line.
-    pub fn put_back(&mut self, line: &str) {
-        self.rest.splice(..0, line.bytes().chain([b'\n']));
-        self.lines -= count_lines(line.as_bytes()) + 1;
+    /// The line after those taken that is not blank, as far as it is at hand: all but lines of some hundred kilobytes are.
+    pub fn peek(&self) -> Option<&str> {
+        let mut rest = &self.rest[self.start..];
+        while !rest.is_empty() {
+            let end = self.ends.first(rest).unwrap_or(rest.len());
+            let line = str::from_utf8(&rest[..end]).ok()?.trim_end_matches('\r');
+            if !line.trim_ascii_start().is_empty() {
+                return Some(line);
+            }
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        None
+    }
+
+    /// Undoes the last [`Self::next_line`].
+    pub fn put_back(&mut self) {
+        (self.start, self.lines) = self.before;
     }
 
     /// Reads what is left. While blocks are parsed, the next ones are read and the last ones handed to `sink`.
@@ -151,15 +173,13 @@ impl<'a> Lines<'a> {
     /// Times that cannot be of that unit.
     pub fn read_timed(self, format: &impl LineFormat, unit: TimeUnit, sink: Sink) -> Result<Scan, FormatError> {
         let path = self.path;
-        let mut units = UnitCheck::new(unit);
+        let mut times = TimeCheck::new(unit);
         let scan = self.read(format, &mut |block| {
-            units.see(&block.time);
+            times.see(&block.time);
             sink(block)
         })?;
-        match units.mistake() {
-            Some(mistake) => Err(FormatError::read(path, mistake)),
-            None => Ok(scan),
-        }
+        let implausible = times.implausible().map_err(|mistake| FormatError::read(path, mistake))?;
+        Ok(Scan { implausible, ..scan })
     }
 
     /// Puts the next whole lines, [`BLOCK`] bytes or so, in place of `bytes`; nothing at the end.
@@ -177,8 +197,9 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    /// Reads [`BLOCK`] more bytes, fewer at the end; whether there were any.
+    /// Reads [`BLOCK`] more bytes, fewer at the end; whether there were any. What was taken goes.
     fn fill(&mut self) -> Result<bool, FormatError> {
+        self.rest.drain(..std::mem::take(&mut self.start));
         if self.rest.len() > LINE_LIMIT && self.ends.first(&self.rest).is_none() {
             let text = String::from_utf8_lossy(&self.rest[..64]).into_owned();
             let quote = matches!(self.ends, Ends::Quoted { .. }) && self.rest.contains(&b'"');
@@ -196,7 +217,10 @@ impl Ends {
     fn first(&self, bytes: &[u8]) -> Option<usize> {
         let end = memchr(b'\n', bytes)?;
         match self {
-            Self::Quoted { separator } if memchr(b'"', &bytes[..end]).is_some() => quoted_end(bytes, separator),
+            Self::Quoted { separator, comment } if memchr(b'"', &bytes[..end]).is_some() => {
+                let comment = comment.as_ref().is_some_and(|comment| bytes.starts_with(comment));
+                if comment { Some(end) } else { quoted_end(bytes, separator) }
+            }
             _ => Some(end),
         }
     }
@@ -282,7 +306,8 @@ impl Unit {
             let bytes = &bytes[start..end];
             start = end + 1;
             let number = *lines + 1;
-            *lines += if quotes { count_lines(bytes) + 1 } else { 1 };
+            let spanned = if quotes { count_lines(bytes.strip_suffix(b"\n").unwrap_or(bytes)) + 1 } else { 1 };
+            *lines += spanned;
             let reason = match line.map(|line| line.strip_suffix('\r').unwrap_or(line)) {
                 Ok(line) if line.trim_ascii_start().is_empty() => continue,
                 Ok(line) => parse_line(line, format, block)?,
@@ -292,6 +317,8 @@ impl Unit {
                 let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_LIMIT + 1)]);
                 let text = cut(text.trim_end_matches('\r'));
                 scan.reject(Malformed { line: number, text, reason });
+                // A quote that is never closed swallows lines: each is one that holds no interaction.
+                scan.malformed_lines += spanned - 1;
             }
         }
         scan.rows = block.len() as u64;

@@ -25,14 +25,17 @@ pub struct Recbole {
     /// A column of type `float`; if not given, `rating` where the file has it.
     #[serde(default)]
     pub weight: Option<String>,
-    /// A column of type `float`, in seconds since 1970; if not given, `timestamp` where the file has it.
+    /// A column of type `float`, if not given, `timestamp` where the file has it.
     #[serde(default)]
     pub time: Option<String>,
+    /// How times are written; RecBole's own files have seconds.
+    #[serde(default)]
+    pub time_unit: TimeUnit,
 }
 
 impl Default for Recbole {
     fn default() -> Self {
-        Self { user: user_id(), item: item_id(), weight: None, time: None }
+        Self { user: user_id(), item: item_id(), weight: None, time: None, time_unit: TimeUnit::Seconds }
     }
 }
 
@@ -57,14 +60,14 @@ impl Recbole {
         let mut lines = Lines::new(path, stream)?;
         let Some(header) = lines.next_line()? else { return Ok(Scan::default()) };
         let columns = self.columns(path, &header)?;
-        lines.put_back(&header);
+        lines.put_back();
         let text = Delimited {
             separator: "\t".to_owned(),
             header: true,
             quoted: false,
             comment: None,
             columns,
-            time_unit: TimeUnit::Seconds,
+            time_unit: self.time_unit,
         };
         text.read_lines(path, lines, sink)
     }

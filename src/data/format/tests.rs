@@ -167,7 +167,14 @@ fn quoted_fields_hold_separators_quotes_and_line_ends_as_in_food_com() {
     let pairs: Vec<(&str, &str)> = rows.iter().map(|row| (&*row.0, &*row.1)).collect();
     assert_eq!(pairs, [("1", "2"), ("3", "4"), ("5", "6\n6"), ("7", "8")]);
     assert_eq!(malformed(&scan)[0], (9, "9,9", "2 fields instead of 3"));
-    assert_eq!(malformed(&scan)[1], (10, "8,7,\"open\n1,1,1\n", "a quote is not closed"));
+    assert_eq!(
+        malformed(&scan)[1],
+        (
+            10,
+            "8,7,\"open\n1,1,1\n",
+            "a quote is not closed; if quotes are ordinary characters there, say `quoted: false`"
+        )
+    );
     let format = json!({ "delimited": { "quoted": false, "columns": { "user": "u", "item": "i" } } });
     let (rows, _) = read(format, "u,i\n\"1,2\n").unwrap();
     assert_eq!(rows, [row("\"1", "2", None, None)]);
@@ -295,4 +302,59 @@ fn short_decimals_are_what_the_parser_makes_of_them() {
     assert!(
         ["", ".", "-1", "1e3", "1.2.3", "12345678", "nan"].iter().all(|text| short_decimal(text.as_bytes()).is_none())
     );
+}
+
+fn parquet_file(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)));
+    let batch = batch.unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn parquet_keeps_integers_whole_or_says_which_do_not_fit() {
+    let keys = || -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..3)) };
+    let weighted = |weights: ArrayRef| {
+        let format = json!({ "parquet": { "columns": { "user": "u", "item": "i", "weight": "w" } } });
+        let (rows, scan) = read(format, parquet_file(vec![("u", keys()), ("i", keys()), ("w", weights)])).unwrap();
+        let weights: Vec<f32> = rows.iter().filter_map(|row| row.3).collect();
+        (weights, scan.malformed.iter().map(|bad| bad.reason.contains("does not hold exactly")).collect::<Vec<_>>())
+    };
+    let first = (vec![16_777_216.0], vec![true, true]);
+    assert_eq!(weighted(Arc::new(Int64Array::from(vec![16_777_216, 16_777_217, i64::MAX]))), first);
+    assert_eq!(weighted(Arc::new(Float64Array::from(vec![16_777_216.0, 16_777_217.0, 1e15 + 1.0]))), first);
+    assert_eq!(weighted(Arc::new(Float64Array::from(vec![0.1, 2.5, -3.0]))), (vec![0.1, 2.5, -3.0], vec![]));
+}
+
+#[test]
+fn parquet_times_are_of_their_unit() {
+    let keys = || -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..2)) };
+    let times = |unit: &str| {
+        let format = json!({ "parquet": { "columns": { "user": "u", "item": "i", "time": "t" }, "time_unit": unit } });
+        let times = Int64Array::from(vec![1_588_615_855_070, 1_588_615_856_000]);
+        read(format, parquet_file(vec![("u", keys()), ("i", keys()), ("t", Arc::new(times))]))
+    };
+    let told = times("seconds").unwrap_err().to_string();
+    assert!(told.contains("look like milliseconds") && told.contains("time_unit: milliseconds"), "{told}");
+    let (rows, _) = times("milliseconds").unwrap();
+    assert_eq!(rows.iter().map(|row| row.2.unwrap()).collect::<Vec<_>>(), [1_588_615_855, 1_588_615_856]);
+}
+
+#[test]
+fn damaged_parquet_files_are_errors_wherever_they_are_damaged() {
+    let keys = || -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..200)) };
+    let sound = parquet_file(vec![("u", keys()), ("i", keys())]);
+    let format = || json!({ "parquet": { "columns": { "user": "u", "item": "i" } } });
+    assert_eq!(read(format(), &sound).unwrap().0.len(), 200);
+    for place in 0..sound.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut damaged = sound.clone();
+            damaged[place] ^= change;
+            // Some damage gives other keys, which only a digest can tell; none may panic.
+            if let Err(error) = read(format(), &damaged) {
+                assert!(error.to_string().contains("raw"), "{error}");
+            }
+        }
+    }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::PartFile;
+use super::{Params, PartFile};
 use crate::data::format::{Block, Format, Malformed, Scan};
 use crate::data::ids::{IdMap, TooManyKeys};
+use crate::data::time::{Implausible, day};
 use crate::data::{Interactions, Parts};
-use crate::engine::stage::StageError;
+use crate::engine::stage::{Context, StageError};
 
 /// Malformed lines shown in messages.
 const SHOWN: usize = 5;
@@ -45,6 +46,16 @@ impl Raw {
         Ok(())
     }
 
+    /// What is dropped because only some rows have it.
+    pub fn partly_known(&self) -> Option<String> {
+        let n = self.user.len();
+        let known = [("times", self.time.len()), ("weights", self.weight.len())];
+        let partly = known.into_iter().filter(|&(_, known)| known > 0 && known < n);
+        let partly: Vec<String> = partly.map(|(what, known)| format!("{known} of {n} rows have {what}")).collect();
+        let told = |partly: String| format!("{partly}: all must have them, and so they are dropped");
+        (!partly.is_empty()).then(|| told(partly.join(", ")))
+    }
+
     /// Times and weights are known only if every row has them.
     pub fn finish(self) -> (Parts, IdMap, IdMap) {
         let n = self.user.len();
@@ -55,26 +66,52 @@ impl Raw {
     }
 }
 
-/// Refuses a file with too many malformed lines or no valid one; words the warning for one with some.
-pub fn judge(source: &str, found: &Scan, max_malformed: f64) -> Result<Option<String>, StageError> {
+/// Refuses a file with too many malformed lines or implausible times, or without a valid line; words warnings of one with some.
+pub fn judge(file: &PartFile, found: &Scan, params: &Params, context: &Context) -> Result<Vec<String>, StageError> {
+    // Warnings are results, which must not depend on the file's path; its part is a parameter.
+    let PartFile { source, part, .. } = file;
+    let mut warnings = Vec::new();
     let bad = found.malformed_lines;
     let lines = found.rows + bad;
     if lines == 0 {
         let message = format!("`{source}` holds no interaction: it is empty, or nothing follows its header");
         return Err(StageError::new(message).with_help("check `source`, `member` and `format`"));
     }
-    if bad == 0 {
-        return Ok(None);
+    if let Some(line) = &found.supposed_header {
+        let line = line.escape_debug();
+        warnings.push(format!(
+            "`{part}`: the first line is taken for names of columns: `{line}`; if it holds data, say `header: false`, \
+             else give the columns by their names"
+        ));
     }
-    let shown = found.malformed.iter().take(SHOWN);
-    let shown = shown.map(|Malformed { line, text, reason }| format!("\n  line {line}: {reason}: `{text}`"));
-    let more = if bad > SHOWN as u64 { format!("\n  and {} more", bad - SHOWN as u64) } else { String::new() };
-    let message = format!("`{source}`: {bad} of {lines} lines hold no interaction:{}{more}", shown.collect::<String>());
-    if found.rows == 0 || bad as f64 > max_malformed * lines as f64 {
-        let help = format!(
-            "check `format`; if the file is what it should be, accept more by `max_malformed` (now {max_malformed})"
-        );
-        return Err(StageError::new(message).with_help(help));
+    if bad > 0 {
+        let shown = found.malformed.iter().take(SHOWN);
+        let shown = shown.map(|Malformed { line, text, reason }| format!("\n  line {line}: {reason}: `{text}`"));
+        let more = if bad > SHOWN as u64 { format!("\n  and {} more", bad - SHOWN as u64) } else { String::new() };
+        let told = format!("{bad} of {lines} lines hold no interaction");
+        let message = format!("`{source}`: {told}:{}{more}", shown.collect::<String>());
+        let max_malformed = params.max_malformed;
+        if found.rows == 0 || bad as f64 > max_malformed * lines as f64 {
+            let help = format!(
+                "check `format`; if the file is what it should be, accept more by `max_malformed` (now {max_malformed})"
+            );
+            return Err(StageError::new(message).with_help(help));
+        }
+        context.log(message);
+        warnings.push(format!("`{part}`: {told} and are left out (artifact `malformed`)"));
     }
-    Ok(Some(message))
+    let Implausible { count, example } = found.implausible;
+    if count > 0 {
+        let rows = found.rows;
+        let told =
+            format!("{count} of {rows} times lie before 1970-01-02 or after 2099-12-31: {}", day(example));
+        let max = params.max_implausible_times;
+        if count as f64 > max * rows as f64 {
+            let help = "check `time_unit` and the column of times; if they are what they should be, accept more by \
+                        `max_implausible_times`";
+            return Err(StageError::new(format!("`{source}`: {told}")).with_help(format!("{help} (now {max})")));
+        }
+        warnings.push(format!("`{part}`: {told}"));
+    }
+    Ok(warnings)
 }

@@ -1,5 +1,6 @@
 mod bad_input;
 mod formats;
+mod word_for_word;
 
 use std::path::PathBuf;
 

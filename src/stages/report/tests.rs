@@ -177,3 +177,22 @@ fn axes_and_tests_that_are_not_there() {
     assert!(message("label", json!("tab}")).contains("label"));
     assert!(message("metrics", json!(["ndgc@20"])).contains("`ndgc`"));
 }
+
+#[test]
+fn warnings_of_data_and_splits_stand_under_the_table() {
+    let bench = Bench::new();
+    let warning = "`ood` loses 10,048 of 11,075 rows; 66 users are left in it";
+    let table: [(&str, ArrayRef); 1] = [("text", Arc::new(StringArray::from(vec![warning])))];
+    let path = bench.put("warnings", &RecordBatch::try_from_iter(table).unwrap());
+    let none: [(&str, ArrayRef); 1] = [("text", Arc::new(StringArray::from(Vec::<&str>::new())))];
+    let empty = bench.put("none", &RecordBatch::try_from_iter(none).unwrap());
+    let mut inputs = sources(&bench);
+    inputs.push(input("data", &["dataset=food"], &[("warnings", path)]));
+    inputs.push(input("data", &["dataset=yelp"], &[("warnings", empty)]));
+    let files = files(&bench, params(), inputs, Vec::new()).unwrap();
+    for name in ["main.md", "main.txt", "main.tex"] {
+        let text = &files[name];
+        assert!(text.contains("food: ood loses 10,048 of 11,075 rows; 66 users are left in it."), "{text}");
+        assert!(!text.contains("yelp"), "{text}");
+    }
+}

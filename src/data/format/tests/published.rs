@@ -173,7 +173,7 @@ fn json_lines_take_dotted_paths_and_keep_all_digits_of_ids() {
     assert_eq!(
         reasons,
         [
-            "the user `18446744073709552000` is no integer of 64 bits; ids are such integers or text",
+            "the user `1.8446744073709552e19` is no integer of 64 bits; ids are such integers or text",
             "no user",
             "the user is neither text nor an integer",
             "no `a.b`; the object has: at, user, w",
