@@ -8,8 +8,6 @@ mod describe;
 mod evaluate;
 mod ingest;
 mod literal;
-#[cfg(test)]
-mod pinned;
 mod report;
 mod split;
 mod synthetic;
