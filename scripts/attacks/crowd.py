@@ -133,7 +133,7 @@ def parts(options, slots):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             (folder / "pipeline.yaml").write_text(MANY)
-            process = project.start("run", "--json", cwd=folder)
+            process = project.start("run", "--quiet", cwd=folder)
             faults = []
             while process.poll() is None:
                 faults += project.call("cache", "verify", cwd=folder).faults(codes=(0,))

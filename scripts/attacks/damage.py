@@ -81,7 +81,7 @@ KEPT = {
     "index entry": "cache/index/*/*.entry", "log": "cache/logs/*/*.log", "last keys": "cache/pipelines/*",
     "facets": "cache/facets/*", "remembered digests": "cache/raw/digests", "download": "cache/raw/**/fetched.csv*",
     "run record": "cache/runs/*", "lock": "cache/lock", "key locks": "cache/locks/*", "format": "cache/format",
-    "lock file": "pipeline.lock", "report": "reports/**/*",
+    "last run": "cache/runs/last/*", "lock file": "pipeline.lock", "report": "reports/**/*",
 }
 
 
@@ -110,7 +110,8 @@ def mended(project, truth, may_refuse):
 def parts(options, slots):
     sample, counts = stream(options.seed, "sample"), collections.Counter()
     first = slots.all[0]
-    made = objects(first)
+    first.reset()
+    made, others = objects(first), kept(first)
 
     def chosen(cases, quick):
         return sorted(sample.sample(cases, min(quick, len(cases)))) if options.quick else cases
@@ -191,12 +192,12 @@ def parts(options, slots):
     yield Part("an artifact, a run on it, then a repair",
                chosen([(path, how) for path in read for how in ("middle", "anywhere")], 10), poisoned)
     cases = []
-    for kind, paths in kept(first).items():
+    for kind, paths in others.items():
         # A few files of a kind stand for all of it.
         for number in range(min(len(paths), 4)):
             for how in FLIPS + CHANGES + REPLACED:
                 cases.append((kind, number, how, ()))
                 if kind not in ("index entry", "log", "report"):
                     cases.append((kind, number, how, tuple(sorted(NEEDS))))
-    kinds = ", ".join(kind for kind, paths in kept(first).items() if paths)
+    kinds = ", ".join(kind for kind, paths in others.items() if paths)
     yield Part("any other file that is kept", chosen(cases, 60), other, note=kinds)

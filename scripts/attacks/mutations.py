@@ -13,8 +13,8 @@ from . import Part
 KINDS = ("pipelines", "templates", "files")
 # Each process tries this many; one that dies costs the rest of its cases only.
 EACH = 10_000
-# A case may not take more than this, in MiB.
-MEMORY = 4096
+# A case may not take more than this, in MiB; one that takes far more ends the process.
+MEMORY, FAR_MORE = 512, 4096
 
 
 def build(root):
@@ -40,14 +40,14 @@ def parts(options, slots):
         kind, number = case
         path = folder / f"{kind}-{number}"
         command = [program, kind, str(EACH), str(options.seed + number), str(path)]
-        limit = (resource.RLIMIT_AS, (MEMORY << 20,) * 2)
+        limit = (resource.RLIMIT_AS, (FAR_MORE << 20,) * 2)
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                                preexec_fn=lambda: resource.setrlimit(*limit), timeout=3600)
         if ended.returncode == 0:
             done, slowest, largest = map(int, ended.stdout.split())
             total = totals[kind]
             total[:] = [total[0] + done, max(total[1], slowest), max(total[2], largest)]
-            return []
+            return [f"{kind}: a case takes {largest} MiB (seed {options.seed + number})"] if largest > MEMORY else []
         kept = pathlib.Path(tempfile.gettempdir()) / f"torture-{kind}-{options.seed}-{number}"
         path.replace(kept)
         return [f"{kind}: exit {ended.returncode}: {ended.stderr.strip()[-400:]}; the case is {kept}"]
