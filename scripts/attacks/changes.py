@@ -7,7 +7,9 @@ import time
 from . import Part
 from .lab import clicks, differences, everything, stream
 
-# A stage before `clicks` that takes long enough for a change to fall between the digest and the reading.
+# With one job, a stage before `clicks` that takes so long that changes fall between the digest and the reading.
+SLOW = ("--jobs", "1", "--until", "raw", "--until", "timed", "--set", "stages.raw.with.users=20000",
+        "--set", "stages.raw.with.items=8000", "--set", "stages.raw.with.interactions=1000000")
 WAYS = ("other lines of equal length", "longer", "shorter", "a new file in its place", "times put back", "removed", "a link")
 
 
@@ -51,8 +53,8 @@ def parts(options, slots):
         with slots.one() as project:
             try:
                 project.fresh()
-                process = project.start("run", "--json", "--jobs", "1", "--until", "timed")
-                time.sleep(draws.uniform(0, 0.15))
+                process = project.start("run", "--json", *SLOW)
+                time.sleep(draws.uniform(0, 0.7))
                 edit(project, how, content(how))
                 ended = project.wait(process)
                 counts["refused"] += ended.code == 3
@@ -78,8 +80,11 @@ def parts(options, slots):
         """Changed between two runs, size and times as before."""
         with slots.one() as project:
             try:
-                edit(project, "times put back", clicks(step=2 + case))
+                # The file was restored a moment ago: only a file that has stood still is remembered.
+                time.sleep(2.5)
                 faults = project.run().faults(codes=(0,))
+                edit(project, "times put back", clicks(step=2 + case))
+                faults += project.run().faults(codes=(0,))
                 served = everything(project)
                 project.fresh()
                 faults += project.run().faults(codes=(0,))

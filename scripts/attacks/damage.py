@@ -194,7 +194,7 @@ def parts(options, slots):
     cases = []
     for kind, paths in others.items():
         # A few files of a kind stand for all of it.
-        for number in range(min(len(paths), 4)):
+        for number in range(min(len(paths), 2)):
             for how in FLIPS + CHANGES + REPLACED:
                 cases.append((kind, number, how, ()))
                 if kind not in ("index entry", "log", "report"):
