@@ -22,7 +22,7 @@ test: libtorch
 
 # The unit tests once more, with overflow checks and debug assertions.
 checked: libtorch
-	$(CARGO) test --release --locked --lib $(CHECKED)
+	$(if $(MIRROR),CNSDIFF_MIRROR=$(abspath $(MIRROR))) $(CARGO) test --release --locked --lib $(CHECKED) -- $(TESTS)
 
 # Kills, damage, concurrency, limits, fuzzing: half an hour for the whole, `make torture QUICK=1` for a sample.
 torture: build

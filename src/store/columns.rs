@@ -151,7 +151,8 @@ mod tests {
         curve(&path, &[0.5, 0.4]);
         let (bytes, (_, before)) = (std::fs::read(&path).unwrap(), digests(&path).unwrap());
         let metadata = ArrowReaderMetadata::load(&File::open(&path).unwrap(), Default::default()).unwrap();
-        let chunks: Vec<_> = metadata.metadata().row_group(0).columns().iter().map(|chunk| chunk.byte_range()).collect();
+        let chunks: Vec<_> =
+            metadata.metadata().row_group(0).columns().iter().map(|chunk| chunk.byte_range()).collect();
         for byte in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[byte] ^= 0x80;

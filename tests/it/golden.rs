@@ -75,8 +75,10 @@ struct Made {
 type Golden = BTreeMap<String, Made>;
 
 fn render(golden: &Golden) -> String {
-    let head = "# Instance, kind, version of the kind, digests of its artifacts. Renewed, for kinds with a new version, by\n";
-    let lines = golden.iter().map(|(id, Made { kind, version, artifacts })| format!("{id} {kind} {version} {artifacts}\n"));
+    let head =
+        "# Instance, kind, version of the kind, digests of its artifacts. Renewed, for kinds with a new version, by\n";
+    let lines =
+        golden.iter().map(|(id, Made { kind, version, artifacts })| format!("{id} {kind} {version} {artifacts}\n"));
     format!("{head}#   {RENEW}\n{}", lines.collect::<String>())
 }
 
@@ -137,7 +139,10 @@ fn golden_artifacts_change_only_with_the_version_of_their_kind() {
     assert!(
         wrong.is_empty(),
         "bytes of {kinds:?} changed without a version bump: bump VERSION or undo\n{}",
-        wrong.iter().map(|id| format!("{id}\n  was {}\n  is  {}", old[id].artifacts, new[id].artifacts)).collect::<String>()
+        wrong
+            .iter()
+            .map(|id| format!("{id}\n  was {}\n  is  {}", old[id].artifacts, new[id].artifacts))
+            .collect::<String>()
     );
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(file("artifacts.txt"), render(&new)).unwrap();

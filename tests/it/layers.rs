@@ -300,8 +300,12 @@ fn packages_with_a_place_are_used_nowhere_else() {
 #[test]
 fn printing_stays_in_its_place() {
     for (layer, macros) in found().macros {
-        let printing = ["print", "println", "eprint", "eprintln", "dbg"].into_iter().find(|name| macros.contains(*name));
-        assert!(printing.is_none() || PRINTING.contains(&layer.as_str()), "`{layer}` calls {printing:?}: only ui/ prints");
+        let printing =
+            ["print", "println", "eprint", "eprintln", "dbg"].into_iter().find(|name| macros.contains(*name));
+        assert!(
+            printing.is_none() || PRINTING.contains(&layer.as_str()),
+            "`{layer}` calls {printing:?}: only ui/ prints"
+        );
     }
 }
 

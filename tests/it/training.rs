@@ -109,5 +109,8 @@ fn a_locked_run_names_the_artifact_the_columns_and_the_row_that_differ() {
     let differs = lab.call(&["run", "--until", "model", "--locked"]).code(3);
     assert!(differs.stderr.contains("`model[method=rns,seed=1]` differs from pipeline.lock"), "{}", differs.stderr);
     let said = differs.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("its artifact `recommendations` differs in columns `item`, `score`, first in row "), "{said}");
+    assert!(
+        said.contains("its artifact `recommendations` differs in columns `item`, `score`, first in row "),
+        "{said}"
+    );
 }

@@ -29,11 +29,64 @@ const LARGE: usize = 1 << 14;
 
 /// Pieces that mean something to one reader or another.
 const PIECES: [&str; 58] = [
-    "\n", "\r\n", "\"", "'", ",", "\t", "::", "{", "}", "[", "]", "{{", "}}", "{%", "%}", "<<", ">>", "<%", "%>", "|", "*", "&a", "*a",
-    "<<: ", "- ", ": ", "? ", "#", "!!int ", "null", "~", "1e400", "-1", "NaN", ".inf", "18446744073709551616", "9223372036854775807",
-    "0x7fffffffffffffff", "1e18", "2018-07-07 22:09:11", "\u{feff}", "\0", "\u{1b}[2J", "\u{202e}", "\u{1F600}", " | indent(999999999)",
-    " | format(1)", "'%0999999999d'", " * 99999999", "range(1000000000)", " ** 99", " | replace('', 'xxxxxxxx')", " | tojson",
-    " | batch(1)", " for x in range(99999) ", " ~ ", "  ", "include: i.yaml\n",
+    "\n",
+    "\r\n",
+    "\"",
+    "'",
+    ",",
+    "\t",
+    "::",
+    "{",
+    "}",
+    "[",
+    "]",
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "<<",
+    ">>",
+    "<%",
+    "%>",
+    "|",
+    "*",
+    "&a",
+    "*a",
+    "<<: ",
+    "- ",
+    ": ",
+    "? ",
+    "#",
+    "!!int ",
+    "null",
+    "~",
+    "1e400",
+    "-1",
+    "NaN",
+    ".inf",
+    "18446744073709551616",
+    "9223372036854775807",
+    "0x7fffffffffffffff",
+    "1e18",
+    "2018-07-07 22:09:11",
+    "\u{feff}",
+    "\0",
+    "\u{1b}[2J",
+    "\u{202e}",
+    "\u{1F600}",
+    " | indent(999999999)",
+    " | format(1)",
+    "'%0999999999d'",
+    " * 99999999",
+    "range(1000000000)",
+    " ** 99",
+    " | replace('', 'xxxxxxxx')",
+    " | tojson",
+    " | batch(1)",
+    " for x in range(99999) ",
+    " ~ ",
+    "  ",
+    "include: i.yaml\n",
 ];
 
 /// Counts what is held, and the most that was.
@@ -63,7 +116,8 @@ static ALLOCATOR: Counting = Counting;
 fn files(pattern: &[(&str, &str)]) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let in_folder = |&(folder, ending): &(&str, &str)| {
-        let mut paths: Vec<PathBuf> = fs::read_dir(root.join(folder)).unwrap().flatten().map(|entry| entry.path()).collect();
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(root.join(folder)).unwrap().flatten().map(|entry| entry.path()).collect();
         paths.retain(|path| path.is_file() && path.to_str().is_some_and(|path| path.ends_with(ending)));
         paths.sort();
         paths.into_iter().map(|path| fs::read(path).unwrap())
@@ -224,7 +278,10 @@ fn main() -> ExitCode {
         for _ in 0..draws.random_range(1..8) {
             change(&mut bytes, &kind.seeds, &mut draws);
         }
-        current.set_len(bytes.len() as u64).and_then(|()| current.write_all_at(&bytes, 0)).expect("the case is written");
+        current
+            .set_len(bytes.len() as u64)
+            .and_then(|()| current.write_all_at(&bytes, 0))
+            .expect("the case is written");
         CASE.store(index + 1, Relaxed);
         let before = HELD.load(Relaxed);
         MOST.store(before, Relaxed);
