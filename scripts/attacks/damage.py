@@ -79,7 +79,7 @@ def objects(project):
 # Everything else that is kept, by kind of file.
 KEPT = {
     "index entry": "cache/index/*/*.entry", "log": "cache/logs/*/*.log", "last keys": "cache/pipelines/*",
-    "facets": "cache/facets/*", "remembered digests": "cache/raw/digests", "download": "cache/raw/**/fetched.csv*",
+    "facets": "cache/facets/*", "remembered digests": "cache/raw/digests", "download": "cache/raw/sha256-*",
     "run record": "cache/runs/*", "lock": "cache/lock", "key locks": "cache/locks/*", "format": "cache/format",
     "last run": "cache/runs/last/*", "lock file": "pipeline.lock", "report": "reports/**/*",
 }

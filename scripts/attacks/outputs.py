@@ -41,7 +41,7 @@ def parts(options, slots):
         with slots.one() as project:
             project.fresh()
             process = project.start("run", "--json", before=("sh", "-c", f'trap "" {case[3:]}; exec "$@"', "sh"))
-            time.sleep(0.6 * project.seconds)
+            time.sleep(min(0.3, 0.3 * project.seconds))
             process.send_signal(sent)
             return project.wait(process).faults(codes=(0,)) + differences(project, project.truth)
 
