@@ -12,8 +12,12 @@ from .lab import differences, leftovers, stream
 RUNS = 8
 # Two more seeds, other epochs: what overlaps with the whole pipeline in part.
 OTHERS = [(), ("--seeds", "1"), ("--seeds", "1,2,3"), ("--set", "stages.model.with.epochs=2"), ("--until", "score")]
-MANY = "pipeline: many\naxes: { a: [%s] }\nstages:\n  s: { kind: literal, over: [a], with: { rows: [{ x: \"{{ a }}\" }] } }\n" \
-    % ", ".join(map(str, range(3000)))
+MANY = """\
+pipeline: many
+axes: { a: [LABELS] }
+stages:
+  s: { kind: literal, over: [a], with: { rows: [{ x: "{{ a }}" }] } }
+""".replace("LABELS", ", ".join(map(str, range(3000))))
 # With `--pid` a process has the same number as its twin in another namespace, as in two containers.
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
 

@@ -38,7 +38,7 @@ stages:
     with:
       format: { delimited: { columns: { user: 1, item: 2, time: 3 }, header: false } }
       files: [{ part: all, source: "URL", digest: "sha256:DIGEST" }]
-  split: { kind: split, needs: { data: raw }, with: { scenario: { popularity: { ood: 0.2, valid: 0.1, iid: 0.1 } }, parts: [log] } }
+  split: { kind: split, needs: { data: raw }, with: { scenario: { popularity: { valid: 0.1, iid: 0.1 } }, parts: [log] } }
   timed: { kind: split, needs: { data: clicks }, with: { scenario: { temporal: {} } } }
   model:
     kind: train
@@ -75,7 +75,8 @@ DOCUMENTED = (0, 2, 3, 4, 5, 130)
 
 def clicks(users=30, step=1):
     """A raw file of interactions; another `step` gives other lines of the same length."""
-    rows = ((user, (user * 7 + step * turn * turn) % 40, 1000 + turn * 97 + user) for user in range(users) for turn in range(9))
+    rows = [(user, (user * 7 + step * turn * turn) % 40, 1000 + turn * 97 + user)
+            for user in range(users) for turn in range(9)]
     return "".join(f"u{user:02},i{item:02},{moment}\n" for user, item, moment in rows).encode()
 
 
