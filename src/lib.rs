@@ -1,8 +1,10 @@
 //! `cnsdiff-pipe`: declarative, content-hashed experiment pipelines for out-of-distribution recommendation.
 //!
-//! The layers, each of which may use only what stands to its right (a test checks it):
-//! `cli -> ui, stages -> report, train, metric, stats, shift, sampler, model -> kernel, data` and
-//! `stages -> engine -> plan, store`; `spec` and `plan` are pure; `spec` and `report` evaluate templates by `jinja`.
+//! The layers, and what each of them uses: docs/architecture.md, which a test compares with the code.
+
+// Locks between runs, memory limits of groups, and the ends of worker processes are Linux's.
+#[cfg(not(target_os = "linux"))]
+compile_error!("cnsdiff-pipe runs on Linux only");
 
 pub mod cli;
 pub mod data;

@@ -12,8 +12,6 @@ mod expect;
 mod ingest;
 mod literal;
 #[cfg(test)]
-mod pinned;
-#[cfg(test)]
 mod ranges;
 mod report;
 mod split;

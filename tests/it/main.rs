@@ -8,6 +8,8 @@ mod commands;
 mod crash;
 mod data;
 mod failures;
+mod golden;
+mod layers;
 mod lock;
 mod naming;
 mod output;

@@ -134,21 +134,22 @@ fn mistakes_in_parameters_are_placed() {
 }
 
 /// Ingests files of a public data set; parts are named after the files.
-fn public(names: &[&str], extra: Value) -> Option<Ran> {
-    let root = public_data()?;
+fn public(names: &[&str], extra: Value) -> Ran {
+    let root = public_data();
     let part = |name: &&str| json!({ "part": name.rsplit('/').next(), "source": name });
     let mut params = json!({ "files": names.iter().map(part).collect::<Vec<_>>() });
     extra.as_object().unwrap().iter().for_each(|(key, value)| params[key] = value.clone());
     let paths: Vec<PathBuf> = names.iter().map(|name| root.join(name)).collect();
-    Some(run_kind::<Ingest>(run, params, paths, &[]).unwrap())
+    run_kind::<Ingest>(run, params, paths, &[]).unwrap()
 }
 
 // Facts of the public files, methods.md 8.3.
 
 #[test]
+#[ignore = "needs the public data"]
 fn food_has_the_rows_users_and_items_that_were_measured() {
     let files = ["food/train.txt", "food/valid_iid.txt", "food/test_iid.txt", "food/test.txt"];
-    let Some(ran) = public(&files, json!({})) else { return };
+    let ran = public(&files, json!({}));
     for (part, rows, users, items) in [
         ("train.txt", 106_253, 7_732, 6_293),
         ("valid_iid.txt", 20_468, 6_511, 5_629),
@@ -163,9 +164,10 @@ fn food_has_the_rows_users_and_items_that_were_measured() {
 }
 
 #[test]
+#[ignore = "needs the public data"]
 fn yelp_begins_with_two_malformed_lines_and_keeps_238514_rows() {
     let files = ["yelp2018/train.txt", "yelp2018/valid_iid.txt", "yelp2018/test_iid.txt", "yelp2018/test.txt"];
-    let Some(ran) = public(&files, json!({})) else { return };
+    let ran = public(&files, json!({}));
     let rows = ["train", "valid_iid", "test_iid", "test"].map(|part| ran.count(&format!("{part}.txt.rows")));
     assert_eq!(rows, [238_514, 47_570, 95_173, 16_346]);
     assert_eq!((ran.count("users"), ran.count("items"), ran.count("train.txt.malformed_lines")), (8_093, 13_879, 2));
@@ -173,8 +175,9 @@ fn yelp_begins_with_two_malformed_lines_and_keeps_238514_rows() {
 }
 
 #[test]
+#[ignore = "needs the public data"]
 fn kuairec_repeats_20526_of_its_rows() {
-    let Some(ran) = public(&["kuairec/test_iid.txt", "kuairec/test_ood.txt"], json!({})) else { return };
+    let ran = public(&["kuairec/test_iid.txt", "kuairec/test_ood.txt"], json!({}));
     let counted = ["valid_lines", "rows", "users", "items"];
     assert_eq!(
         counted.map(|what| ran.count(&format!("test_iid.txt.{what}"))),
@@ -185,10 +188,11 @@ fn kuairec_repeats_20526_of_its_rows() {
 }
 
 #[test]
+#[ignore = "needs the public data"]
 fn movielens_is_delimited_text_with_typed_column_names() {
     let columns = json!({ "user": "user_id:token", "item": "item_id:token", "weight": "rating:float", "time": "timestamp:float" });
     let format = json!({ "delimited": { "separator": "\t", "columns": columns } });
-    let Some(ran) = public(&["ml-100k/ml-100k.inter"], json!({ "format": format })) else { return };
+    let ran = public(&["ml-100k/ml-100k.inter"], json!({ "format": format }));
     let parts = Parts::from_batch(&ran.read("interactions"), "part").unwrap();
     assert_eq!((ran.count("users"), ran.count("items"), parts.rows.len()), (943, 1_682, 100_000));
     assert_eq!((parts.rows.time.unwrap()[0], parts.rows.weight.unwrap()[0]), (881_250_949, 3.0));
