@@ -64,10 +64,8 @@ impl Builder<'_> {
                 span,
             )),
             Expr::UnaryOp(unary) => {
-                let op = match unary.op {
-                    ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
-                    ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
-                };
+                let not = matches!(unary.op, ast::UnaryOpKind::Not);
+                let op = if not { ast::UnaryOpKind::Not } else { ast::UnaryOpKind::Neg };
                 Expr::UnaryOp(Spanned::new(ast::UnaryOp { op, expr: self.expression(&unary.expr)? }, span))
             }
             Expr::BinOp(binary) => match bounded(binary.op) {
@@ -254,8 +252,25 @@ impl Builder<'_> {
                 Stmt::CallBlock(Spanned::new(ast::CallBlock { call, macro_decl }, node.span()))
             }
             Stmt::Do(node) => Stmt::Do(Spanned::new(ast::Do { call: self.call(&node.call)? }, node.span())),
-            Stmt::Block(_) | Stmt::Import(_) | Stmt::FromImport(_) | Stmt::Extends(_) | Stmt::Include(_) => {
-                return Err(Error::new(ErrorKind::SyntaxError, "a template stands alone: it includes no other ones"));
+            Stmt::Block(node) => {
+                let body = self.statements(&node.body)?;
+                Stmt::Block(Spanned::new(ast::Block { name: node.name, required: node.required, body }, node.span()))
+            }
+            // There are no other templates: these fail at their place.
+            Stmt::Import(node) => {
+                let (expr, name) = (self.expression(&node.expr)?, target(&node.name)?);
+                Stmt::Import(Spanned::new(ast::Import { expr, name }, node.span()))
+            }
+            Stmt::FromImport(node) => {
+                let expr = self.expression(&node.expr)?;
+                Stmt::FromImport(Spanned::new(ast::FromImport { expr, names: Vec::new() }, node.span()))
+            }
+            Stmt::Extends(node) => {
+                Stmt::Extends(Spanned::new(ast::Extends { name: self.expression(&node.name)? }, node.span()))
+            }
+            Stmt::Include(node) => {
+                let (name, ignore_missing) = (self.expression(&node.name)?, node.ignore_missing);
+                Stmt::Include(Spanned::new(ast::Include { name, ignore_missing }, node.span()))
             }
         })
     }

@@ -6,7 +6,7 @@ use super::{KindTable, Options, load};
 /// Bytes of all that a terminal shows of a wrong pipeline.
 const RENDERED: usize = 1 << 20;
 
-/// Loads the bytes as a pipeline file that includes itself by any name. Says whether it is a pipeline.
+/// Loads the bytes as a pipeline file, the only one that there is. Says whether it is a pipeline.
 ///
 /// # Panics
 /// A promise is broken: the mistakes fill more than [`RENDERED`] bytes, or two instances have one name.
