@@ -6,7 +6,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
 use serde_json::{Value, json};
 
-use crate::data::Parts;
+use crate::data::{Interactions, Parts};
 use crate::engine::stage::StageError;
 use crate::shift::{Log, Role, Rule, Tail, TemporalPerUser};
 use crate::stages::ingest::{self, Ingest};
