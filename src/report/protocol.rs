@@ -67,7 +67,7 @@ pub(super) fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -
         return vec!["Candidates, masking and model selection are not recorded.".to_owned()];
     }
     let named = |member: &dyn Fn(&Model) -> bool| names(layout, &models, member).join(", ");
-    let mut facts = vec![ranking(&models, &named)];
+    let mut facts = vec![ranking(layout, &models)];
     let any = |selection| models.iter().any(|model| model.selection == selection);
     let by = |selection| named(&move |model: &Model| model.selection == selection);
     match (any(Selection::Validation), any(Selection::Last)) {
@@ -87,7 +87,7 @@ pub(super) fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -
 }
 
 /// Which items were ranked, and which of them were hidden from their users: the rule of most models, then the others.
-fn ranking(models: &[&Model], named: &dyn Fn(&dyn Fn(&Model) -> bool) -> String) -> String {
+fn ranking(layout: &Layout, models: &[&Model]) -> String {
     let rule = |model: &Model| (model.candidates.clone(), model.masks_validation);
     let mut rules = distinct(models.iter().map(|model| rule(model)));
     rules.sort_by_key(|own| std::cmp::Reverse(models.iter().filter(|model| rule(model) == *own).count()));
@@ -103,7 +103,8 @@ fn ranking(models: &[&Model], named: &dyn Fn(&dyn Fn(&Model) -> bool) -> String)
         let hidden = if own.1 { "training and validation" } else { "training" };
         format!("against {candidates} but the user's {hidden} items")
     };
-    let others = rules[1..].iter().map(|own| format!("; for {}: {}", named(&|model| rule(model) == *own), told(own)));
+    let whose = |own: &(Candidates, bool)| names(layout, models, &|model| rule(model) == *own).join(", ");
+    let others = rules[1..].iter().map(|own| format!("; for {}: {}", whose(own), told(own)));
     format!("Ranked {}{}.", told(&rules[0]), others.collect::<String>())
 }
 

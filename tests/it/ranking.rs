@@ -81,13 +81,11 @@ fn a_test_pair_hidden_by_the_mask_is_not_asked_for_and_the_caption_says_so() {
 fn the_key_of_a_training_on_the_processor_names_no_environment() {
     let lab = shared_pair();
     lab.run(&["--until", "model"]);
-    let explained = |lab: &Lab| lab.call(&["explain", "model[mask=train]"]).code(0).stdout;
-    let told = explained(&lab);
-    assert!(told.contains("with.mask") && !told.contains("environment.device"), "{told}");
     lab.edit("pipeline.yaml", "device: cpu", "device: auto");
-    lab.run(&["--until", "model"]);
-    let told = explained(&lab);
-    assert!(told.contains("environment.device") && !told.contains("environment.libtorch"), "{told}");
+    let told = lab.call(&["explain", "model[mask=train]"]).code(0).stdout;
+    // What is new in the key of one that may run on a GPU, even where there is none.
+    assert!(told.contains("with.device") && told.contains("environment.device"), "{told}");
+    assert!(!told.contains("environment.libtorch"), "{told}");
 }
 
 /// The public data sets: `CNSDIFF_MIRROR`, or `../shared/data` beside the repository.
@@ -97,7 +95,8 @@ fn public_data() -> PathBuf {
 }
 
 /// Amazon Toy and Game in both directions, as RealHNS publishes and ranks them. The values are an independent
-/// recomputation with the target domain's items; with all items they are .00552 and .00195, .03931 and .01614.
+/// recomputation with the target domain's items, and with what the mask hides among what is asked for; with all items they
+/// are .00552 and .00195, .03931 and .01614.
 #[test]
 #[ignore = "needs the public data"]
 fn cross_domain_rankings_have_the_items_of_the_target_domain() {
@@ -123,7 +122,10 @@ stages:
     kind: train
     needs: {{ split: split }}
     with: {{ backbone: {{ lightgcn: {{ layers: 2 }} }}, seed: 1, epochs: 8, optimizer: {{ lr: 0.005 }}, select: last }}
-  score: {{ kind: evaluate, needs: {{ split: split, model: model }}, with: {{ set: iid, metrics: [recall, ndcg], k: [20] }} }}
+  score:
+    kind: evaluate
+    needs: {{ split: split, model: model }}
+    with: {{ set: iid, metrics: [recall, ndcg], k: [20], unreachable: keep }}
 ",
         data = data.display()
     ));
@@ -138,7 +140,7 @@ stages:
         assert_eq!(value(&rows(&lab, &score, "counts"), "in_valid"), masked, "{scenario}");
         for (name, expected) in [("recall", recall), ("ndcg", ndcg)] {
             let found = metric(&lab, &score, name);
-            assert!((found / expected - 1.0).abs() < 0.05, "{scenario}: {name} {found} is not {expected}");
+            assert!((found / expected - 1.0).abs() < 0.03, "{scenario}: {name} {found} is not {expected}");
         }
     }
 }
