@@ -158,7 +158,8 @@ impl Files {
     fn verify(&self, project: &Project, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         // Where nothing was run, nothing is to be compared with, and no cache is made for that.
         let store = if global.cache.is_dir() { Some(open_store(global)?) } else { None };
-        let previous = store.as_ref().map(|store| store.previous(self.options.pipeline(&project.plan))).unwrap_or_default();
+        let previous =
+            store.as_ref().map(|store| store.previous(self.options.pipeline(&project.plan))).unwrap_or_default();
         let used = |(instance, index): &(String, usize)| {
             let origin = store.as_ref()?.origin(previous.get(instance)?).ok()??;
             Some(Used { instance: instance.clone(), digest: digest_in(&origin, *index)? })

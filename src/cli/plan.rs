@@ -88,7 +88,7 @@ pub fn show(project: &Project, store: &Store, options: &Options, all: bool, ui: 
 /// A stage that needs more memory than the machine has still runs, alone; but it may well be killed.
 fn warn_of_memory(project: &Project, states: &[State], ui: &Ui) {
     let plan = &project.plan;
-    let machine = Machine::detect();
+    let machine = Machine::detect(0);
     let needs = |index: usize| {
         let instance = plan.instance(index);
         let kind = project.registry.get(&plan.pipeline.stages[instance.stage].kind)?;

@@ -24,7 +24,10 @@ pub fn listen_for_interrupts(interrupt: &Interrupt) -> Result<(), Stop> {
         let since = Instant::now();
         while signals.pending().next().is_none() {
             if since.elapsed() > PATIENCE && !interrupt.is_heeded() {
-                say(Style { color: false }, "interrupted: what is finished is kept; the same command goes on from there");
+                say(
+                    Style { color: false },
+                    "interrupted: what is finished is kept; the same command goes on from there",
+                );
                 break;
             }
             thread::sleep(TICK);

@@ -80,7 +80,7 @@ impl Task<'_> {
                     log.write(text);
                     warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
                 }
-                Notice::Progress(_) => {}
+                Notice::Progress(_) | Notice::Device(_) => {}
             }
             notify(notice);
         };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::number::{decimal, gain, printed};
 use super::protocol::model_facts;
 use super::table::{Cell, Column, Improvement, Row, Span, Table, sentence};
-use super::{Finding, Labels, Marks, Model, agree, distinct, label_of, marks, shown};
+use super::{Finding, Labels, Marks, Model, distinct, label_of, marks, shown};
 
 /// One value of one metric.
 #[derive(Clone, Debug, PartialEq)]

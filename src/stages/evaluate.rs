@@ -13,9 +13,8 @@ use serde_json::Value;
 use super::columns::{bools, finite, texts, u32s};
 use super::tables::{COUNTS, batch};
 use crate::data::parts::counts_to_batch;
-use crate::data::tabulate::bound;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
-use crate::metric::{self, Evaluation, Metric, Relevance, quantile_groups};
+use crate::metric::{self, Evaluation, Metric, quantile_groups};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
 use crate::store::parquet;
 use asked::Asked;
@@ -210,7 +209,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let asked = Asked::new(&params, split, model, &train)?;
     asked.log(context);
     let relevance = &asked.relevance;
-    check_cutoffs(&lists, bound(u32s(&train, "item")?), &metrics)?;
+    check_cutoffs(&lists, asked.candidates, &metrics)?;
     let without = relevance.users().filter(|&user| lists.of(user).is_empty()).count();
     if without > 0 {
         context.log(format!("{without} users with test items have no recommendations: they count as 0"));
@@ -289,7 +288,7 @@ impl Lists {
 }
 
 /// A list may be short because little was left to recommend, but not because less was asked for than is looked at.
-fn check_cutoffs(lists: &Lists, catalogue: usize, metrics: &[Metric]) -> Result<(), StageError> {
+fn check_cutoffs(lists: &Lists, candidates: usize, metrics: &[Metric]) -> Result<(), StageError> {
     let asked = metrics.iter().map(Metric::k).max().unwrap_or(0);
     let longest = lists.longest();
     if longest >= asked {
@@ -297,8 +296,8 @@ fn check_cutoffs(lists: &Lists, catalogue: usize, metrics: &[Metric]) -> Result<
     }
     let error = StageError::new(format!("a cut-off is {asked}, but no list has more than {longest} items"));
     // Whoever was trained on has at least one item that is not recommended again.
-    Err(error.with_help(if asked >= catalogue {
-        format!("the catalogue has {catalogue} items, those of a user's training set among them: lower `k`")
+    Err(error.with_help(if asked >= candidates {
+        format!("only {candidates} items are ranked, those of a user's training set among them: lower `k`")
     } else {
         format!("set `top_k` of the train stage to at least {asked}, or lower `k`")
     }))

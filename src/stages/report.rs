@@ -15,7 +15,9 @@ use super::tables::{batch, files_to_batch};
 use super::warnings;
 use crate::engine::stage::{Context, Input, RawFile, RawSource, Stage, StageError, parse};
 use crate::metric::Metric;
-use crate::report::{self, Candidates, Correction, Finding, Format, Layout, Marks, Model, Score, Selection, Table, Unit};
+use crate::report::{
+    self, Candidates, Correction, Finding, Format, Layout, Marks, Model, Score, Selection, Table, Unit,
+};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
 use crate::stats;
 use crate::store::parquet;

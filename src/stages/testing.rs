@@ -38,7 +38,7 @@ fn execute<S: Stage>(
     let notify = |notice| match notice {
         Notice::Log(line) => told.lock().unwrap()[0].push(line),
         Notice::Warning(text) => told.lock().unwrap()[1].push(text),
-        Notice::Progress(_) => {}
+        Notice::Progress(_) | Notice::Device(_) => {}
     };
     run(&job.params, &Context { job: &job, notify: &notify })?;
     for output in S::OUTPUTS {

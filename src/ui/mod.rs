@@ -93,7 +93,7 @@ impl Ui {
 
     /// What should be known about results.
     pub fn warnings(&self, warnings: &[Warning]) {
-        failure::warnings(self.err, warnings).iter().for_each(|text| say(text));
+        failure::warnings(self.err, warnings).iter().for_each(|text| say(self.err, text));
     }
 
     /// What went wrong, and what to do about it.

@@ -40,7 +40,9 @@ impl Reporter for Plain {
                     _ => {}
                 }
             }
-            Event::ArtifactDamaged { id, artifact, reason, .. } => say(self.style, &damaged(self.style, id, artifact, reason)),
+            Event::ArtifactDamaged { id, artifact, reason, .. } => {
+                say(self.style, &damaged(self.style, id, artifact, reason))
+            }
             _ if self.quiet => {}
             Event::RunStarted { run, pipeline, stages, jobs } => {
                 say(

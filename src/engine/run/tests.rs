@@ -12,6 +12,7 @@ fn entry() -> Entry {
         cpu_seconds: None,
         peak_memory_bytes: None,
         threads: 1,
+        warnings: Vec::new(),
     }
 }
 

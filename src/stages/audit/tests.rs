@@ -192,8 +192,9 @@ fn a_broken_strict_rule_ends_the_run_and_names_what_breaks_it() {
 }
 
 #[test]
+#[ignore = "needs the public data"]
 fn the_public_amazon_logs_tie_at_the_last_cut_of_four_users_in_ten() {
-    let Some(root) = public_data() else { return };
+    let root = public_data();
     let logs = ["mix_log_file_final", "mix_log_timestep_final"].map(|name| {
         let path = root.join(format!("amazon-toy-game/{name}.pkl"));
         let params = json!({ "files": [{ "part": "a", "source": name }], "format": "pickle", "steps": [] });

@@ -11,6 +11,8 @@ use crate::store::parquet;
 
 /// The relevant pairs, and how many there would be of others.
 pub struct Asked {
+    /// How many items the model ranks.
+    pub candidates: usize,
     pub relevance: Relevance,
     unreachable: Unreachable,
     /// Pairs of the test that the model could not recommend, each counted once, for the first reason that holds.
@@ -53,7 +55,8 @@ impl Asked {
                 error.with_help("choose another `set`, or a split that has this one")
             });
         }
-        Ok(Self { relevance, unreachable: params.unreachable, in_train, in_valid, no_candidate, cold })
+        let candidates = candidates.num_rows();
+        Ok(Self { candidates, relevance, unreachable: params.unreachable, in_train, in_valid, no_candidate, cold })
     }
 
     /// Names and values for the artifact `counts`.

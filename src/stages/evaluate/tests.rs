@@ -120,7 +120,7 @@ fn users_without_recommendations_count_as_0() {
 fn lists_shorter_than_the_cutoff_are_refused() {
     let error = Case::new(json!({ "set": "ood" })).run().unwrap_err();
     assert_eq!(error.message, "a cut-off is 20, but no list has more than 2 items");
-    let help = "the catalogue has 10 items, those of a user's training set among them: lower `k`";
+    let help = "only 10 items are ranked, those of a user's training set among them: lower `k`";
     assert_eq!(error.help.as_deref(), Some(help));
     let error = Case::new(json!({ "set": "ood", "k": [7] })).run().unwrap_err();
     assert_eq!(error.help.unwrap(), "set `top_k` of the train stage to at least 7, or lower `k`");

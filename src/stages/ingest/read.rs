@@ -103,8 +103,7 @@ pub fn judge(file: &PartFile, found: &Scan, params: &Params, context: &Context) 
     let Implausible { count, example } = found.implausible;
     if count > 0 {
         let rows = found.rows;
-        let told =
-            format!("{count} of {rows} times lie before 1970-01-02 or after 2099-12-31: {}", day(example));
+        let told = format!("{count} of {rows} times lie before 1970-01-02 or after 2099-12-31: {}", day(example));
         let max = params.max_implausible_times;
         if count as f64 > max * rows as f64 {
             let help = "check `time_unit` and the column of times; if they are what they should be, accept more by \

@@ -8,7 +8,6 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::digest::Digest;
 use crate::engine::stage::{Input, Job, Notice};
 use crate::metric::{Metric, Relevance, evaluate};
 use crate::train::{Candidates, Ranking, recommend};
@@ -278,7 +277,7 @@ fn a_key_names_the_device_only_where_results_depend_on_it() {
 #[test]
 #[ignore = "needs the public data"]
 fn a_constant_model_scores_like_chance_on_yelp2018() {
-    let root = crate::stages::testing::public_data().unwrap();
+    let root = crate::stages::testing::public_data();
     let read = |name: &str| fs::read_to_string(root.join(format!("yelp2018/{name}.txt"))).unwrap();
     let mut ids = crate::data::ids::IdMap::default();
     let mut pairs = |name: &str| -> Vec<(u32, u32)> {
