@@ -180,7 +180,7 @@ impl Files {
         }
         let total = text::count(self.files.len(), "raw file");
         if bad > 0 {
-            return Err(Stop::new(FAILED, format!("{bad} of {total} are missing, damaged or changed")).help(
+            return Err(Stop::new(FAILED, format!("missing, damaged or changed: {bad} of {total}")).help(
                 "`cnsdiff-pipe data fetch` brings what is missing; a damaged file of your own is for you to replace; \
                  after a change, `cnsdiff-pipe run` makes the results those of the new bytes",
             ));
