@@ -162,7 +162,7 @@ fn select_takes_stages_instances_and_some_labels() {
     assert_eq!(plan.select("s").unwrap(), [0, 1, 2, 3]);
     assert_eq!(plan.select("s[x=2,y=0]").unwrap(), [2]);
     assert_eq!(plan.select("s[y=1]").unwrap(), [1, 3]);
-    assert_eq!(plan.select("s[ y = 1 , x=2 ]").unwrap(), [3]);
+    assert_eq!(plan.select("s[ y = 1 , x=3 ]").unwrap(), [3]);
 }
 
 #[test]
@@ -181,6 +181,7 @@ fn select_refuses_what_is_named_wrongly_and_says_what_is_right() {
         ("s[z=1]", "the stage `s` has no axis `z`", "its axes: x, y"),
         ("s[x=9]", "no instance of `s` has the label `9` on `x`", "its labels"),
         ("s[x=1,x=1]", "names the axis `x` twice", "as in `s[x="),
+        ("s[x=2,y=1]", "there is no instance `s[x=2,y=1]`", "this combination of them was dropped"),
         ("s.x", "there is no stage `s.x`", "stages: s"),
     ] {
         match plan.select(name) {
