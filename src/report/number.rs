@@ -60,7 +60,7 @@ mod tests {
     fn thousands_are_separated() {
         assert_eq!([grouped(0.0, 0), grouped(999.0, 0), grouped(1_000.0, 0)], ["0", "999", "1,000"]);
         assert_eq!(
-            [grouped(1_234_567.8912, 4), grouped(-1_000.5, 1), grouped(-0.0001, 2)],
+            [grouped(1_234_567.891_2, 4), grouped(-1_000.5, 1), grouped(-0.0001, 2)],
             ["1,234,567.8912", "−1,000.5", "0.00"]
         );
     }

@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(comparison.cohen_dz, None);
             let (low, high) = t_interval(&comparison.differences, 0.95).unwrap();
             assert_eq!((low, high), (comparison.difference, comparison.difference));
-            let bootstrap = bootstrap_means(&[comparison.differences.clone()], 200, 0.95, 0).unwrap()[0];
+            let bootstrap = bootstrap_means(std::slice::from_ref(&comparison.differences), 200, 0.95, 0).unwrap()[0];
             assert_eq!(bootstrap, MeanInterval { low, high });
             let result = PairedT.test(&comparison.differences);
             assert_eq!((result.p, result.statistic), (None, None));
