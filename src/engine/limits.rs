@@ -47,7 +47,7 @@ mod tests {
         for (number, expected) in ADVICE {
             let error = io::Error::from_raw_os_error(number);
             assert_eq!(advice(&format!("cannot open `x`: {error}")), Some(expected));
-            let text = caught(|| Err::<(), _>(error).expect("failed to spawn thread")).unwrap_err();
+            let text = caught(|| panic!("failed to spawn thread: {error:?}")).unwrap_err();
             assert_eq!(advice(&text), Some(expected), "{text}");
         }
         assert_eq!(advice(&io::Error::from_raw_os_error(libc::ENOENT).to_string()), None);

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -49,6 +50,8 @@ pub(super) struct WorkerPool {
     idle: Mutex<Vec<Worker>>,
     /// Every worker that has not been waited for.
     live: Mutex<Vec<Arc<Mutex<Child>>>>,
+    /// They were killed, and so is whatever starts now.
+    killed: AtomicBool,
 }
 
 struct Worker {
@@ -70,7 +73,7 @@ struct Gone {
 
 impl WorkerPool {
     pub fn new(program: PathBuf) -> Self {
-        Self { program, idle: Mutex::default(), live: Mutex::default() }
+        Self { program, idle: Mutex::default(), live: Mutex::default(), killed: AtomicBool::new(false) }
     }
 
     /// Runs a job in a warm worker, or in a new one. The worker is kept if it did not fail; one that ended while it
@@ -124,6 +127,7 @@ impl WorkerPool {
 
     /// Ends every worker at once.
     pub fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
         self.each(Child::kill);
     }
 
@@ -154,6 +158,9 @@ impl WorkerPool {
         };
         let child = Arc::new(Mutex::new(child));
         lock(&self.live).push(Arc::clone(&child));
+        if self.killed.load(Ordering::SeqCst) {
+            self.kill();
+        }
         let (sender, lines) = mpsc::channel();
         let listen = move || {
             for_each_line(BufReader::new(stderr), |line| {

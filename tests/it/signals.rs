@@ -168,8 +168,8 @@ fn limit_of_descriptors_is_an_error_with_advice() {
 #[test]
 fn thread_that_cannot_be_started_is_an_error_with_advice() {
     let lab = Lab::with(LONG);
-    // No thread gets a stack of this size.
-    let failed = Lab::end(lab.command(&["run"]).env("RUST_MIN_STACK", (1u64 << 46).to_string())).code(3);
+    // No thread gets a stack as large as the address space.
+    let failed = Lab::end(lab.command(&["run"]).env("RUST_MIN_STACK", (1u64 << 47).to_string())).code(3);
     assert!(failed.stderr.starts_with("error: cannot start a thread per core"), "{}", failed.stderr);
     assert!(failed.stderr.contains("ulimit -u"), "{}", failed.stderr);
 }
