@@ -194,7 +194,6 @@ impl std::ops::Index<usize> for Axes {
 impl AxisData {
     fn new(written: AxisWritten, engine: &Engine, files: &Files, findings: &mut Findings) -> Self {
         let mut seen = HashMap::new();
-        let mut folders: HashMap<String, Word> = HashMap::new();
         let mut numbers: HashMap<u64, Word> = HashMap::new();
         let mut labels = Vec::new();
         for (label, node) in written.labels {
@@ -204,24 +203,14 @@ impl AxisData {
                 continue;
             }
             seen.insert(label.text.clone(), label.span);
-            let mut clash = |first: Option<Word>, why: &str| {
-                let Some(first) = first else { return };
-                let (axis, a, b) = (&written.name.text, &first.text, &label.text);
-                let finding = Finding::new(
-                    label.span,
-                    format!("the labels `{a}` and `{b}` of the axis `{axis}` {why}"),
-                    "the second one",
-                );
-                findings.push(finding.also(first.span, "the first").help("rename one of them"));
-            };
-            clash(
-                folders.insert(label.text.replace(['/', '\\'], "-"), label.clone()),
-                "name the same folder of reports",
-            );
             if let Tree::Number(number) = &node.value
                 && let Some(number) = number.as_f64()
+                && let Some(first) = numbers.insert(number.to_bits(), label.clone())
             {
-                clash(numbers.insert(number.to_bits(), label.clone()), "are the same number");
+                let (axis, a, b) = (&written.name.text, &first.text, &label.text);
+                let message = format!("the labels `{a}` and `{b}` of the axis `{axis}` are the same number");
+                let finding = Finding::new(label.span, message, "the second one");
+                findings.push(finding.also(first.span, "the first").help("rename one of them"));
             }
             let value = template::with_vars(&node, engine, files, findings);
             // `food:` with nothing behind it has no parameters.

@@ -10,10 +10,13 @@ use crate::engine::stage::StageError;
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
     pub users: Option<u64>,
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
     pub items: Option<u64>,
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
     pub rows: Option<u64>,
 }
 

@@ -42,6 +42,7 @@ pub struct Params {
     /// The largest share of rows, per file, whose times lie before 1970-01-02 or after 2099-12-31. Numbers from 0 to 10^8
     /// throughout are an order, and no times.
     #[serde(default = "one_in_a_hundred")]
+    #[schemars(range(min = 0, max = 1))]
     pub max_implausible_times: f64,
     /// Which rows stay, step by step; by default the earliest of repeated user-item pairs within a part.
     #[serde(default = "one_row_per_pair")]

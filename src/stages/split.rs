@@ -54,10 +54,13 @@ pub struct Params {
 #[serde(deny_unknown_fields)]
 pub struct ExpectSplit {
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
     pub users: Option<u64>,
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
     pub items: Option<u64>,
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
     pub rows: Option<u64>,
     #[serde(default)]
     pub train: Expect,

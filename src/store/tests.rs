@@ -134,7 +134,9 @@ fn folders_are_used_again_once_empty_and_cleared_after_a_kill() {
 fn collection_keeps_last_keys_named_keys_and_young_entries() {
     let lab = Lab::new();
     let keys: Vec<Digest> = (0..4).map(|value| lab.commit(value).0).collect();
-    lab.store.remember(named("p", Path::new("/p.yaml")), [("a", keys[0])], true).unwrap();
+    // Its file is there, so that the pipeline is in use.
+    let file = lab.store.dir().join("format");
+    lab.store.remember(named("p", &file), [("a", keys[0])], true).unwrap();
     let options = GcOptions { keep: BTreeSet::from([keys[1]]), ..GcOptions::default() };
     let young = GcOptions { older_than: Duration::from_secs(3600), ..options.clone() };
     assert_eq!(lab.store.gc(&young).unwrap().entries, 0);

@@ -34,7 +34,8 @@ pub fn damaged(style: Style, id: &str, artifact: &str, reason: &str) -> String {
 /// What a first Ctrl-C does.
 pub fn interrupted(style: Style, running: usize) -> String {
     let word = style.paint(Tone::Warn, "interrupted");
-    format!("{word}: ending {} (again: at once)", count(running, "running stage"))
+    let what = if running == 0 { String::new() } else { format!(" {}", count(running, "running stage")) };
+    format!("{word}: ending{what} (again: at once)")
 }
 
 /// A fact about the results of one stage.

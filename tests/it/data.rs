@@ -306,7 +306,7 @@ stages:
     );
     let rows: String = (0..20).flat_map(|user| (0..10).map(move |item| format!("{user} {item} 1\n"))).collect();
     lab.write("raw.txt", &format!("broken\n{rows}"));
-    let told = ["`raw.txt`: 1 of 201 lines hold no interaction", "`iid` tests 20 of 20 users"];
+    let told = ["`all`: 1 of 201 lines hold no interaction", "`iid` tests 20 of 20 users"];
     let all = |text: &str| told.iter().all(|told| text.contains(told));
 
     let first = lab.call(&["run"]).code(0);

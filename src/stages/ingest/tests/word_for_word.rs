@@ -114,7 +114,7 @@ fn integers_that_single_precision_would_change_are_malformed() {
         ran.text("malformed", "reason")[0],
         "the weight `16777217` is an integer that single precision does not hold exactly"
     );
-    assert_eq!(ran.warnings, ["`raw`: 4 of 6 lines hold no interaction and are left out (artifact `malformed`)"]);
+    assert_eq!(ran.warnings, ["`a`: 4 of 6 lines hold no interaction and are left out (artifact `malformed`)"]);
 }
 
 #[test]
