@@ -145,7 +145,7 @@ fn job_with_a_path_that_is_not_utf_8_is_refused_with_that_reason() {
 
 #[test]
 fn result_of_another_device_than_the_key_names_is_refused() {
-    let params = json!({ "backbone": "mf", "sampler": "uniform" });
+    let params = json!({ "backbone": "mf", "sampler": "uniform", "seed": 1 });
     let run = |used: &str| {
         let mut lab = Lab::new().stage("model", "train", params.clone(), &[]);
         let done = DONE.replace("null}}", &format!("null,\"device\":\"{used}\"}}}}"));

@@ -47,6 +47,7 @@ fn lab() -> Lab {
         fs::copy(entry.path(), lab.path(entry.file_name().to_str().unwrap())).unwrap();
     }
     lab.write("log.csv", &log("i", 1));
+    lab.write("keys.txt", &(0..25).map(|item| format!("i{item}\n")).collect::<String>());
     lab.write("exposed.csv", &log("i", 3));
     lab.write("other.csv", &log("j", 2));
     let columns: [(&str, ArrayRef); 4] = [

@@ -111,7 +111,7 @@ fn worker_killed_while_idle_is_replaced_by_the_next_training() {
         |raw: &str| format!("{{ kind: split, needs: {{ data: {raw} }}, with: {{ scenario: {{ random: {{}} }} }} }}");
     let raw = |interactions: u32, seed: u32| {
         format!(
-            "{{ kind: synthetic, with: {{ users: 20000, items: 500, interactions: {interactions}, seed: {seed} }} }}"
+            "{{ kind: synthetic, with: {{ users: 20000, items: 2000, interactions: {interactions}, seed: {seed} }} }}"
         )
     };
     let lab = Lab::with(&format!(
