@@ -85,7 +85,7 @@ impl<'a> Environment<'a> {
 
     fn find(&self) -> Result<WorkerFacets, StageError> {
         let remembered = self.remembered_path();
-        let known = |path: &PathBuf| serde_json::from_slice::<Answer>(&fs::read(path).ok()?).ok();
+        let known = |path: &PathBuf| read(&fs::read(path).ok()?);
         if let Some(answer) = remembered.as_ref().and_then(known) {
             let is_same = |(path, stamp): (&String, &Option<Stamp>)| stamp.is_some() && Stamp::of(path) == *stamp;
             if answer.files.iter().all(is_same) {
@@ -96,7 +96,11 @@ impl<'a> Environment<'a> {
         answer.files.iter_mut().for_each(|(path, stamp)| *stamp = Stamp::of(path));
         if let (Some(path), Ok(text)) = (remembered, serde_json::to_vec(&answer)) {
             // A cache that cannot be written only costs time here; the run will say so when it matters.
-            let _ = self.store.write_atomic(&path, |file| file.write_all(&text));
+            let check = Digest::of(&text);
+            let _ = self.store.write_atomic(&path, |file| {
+                file.write_all(format!("{check}\n").as_bytes())?;
+                file.write_all(&text)
+            });
         }
         Ok(answer.facets)
     }
@@ -106,7 +110,7 @@ impl<'a> Environment<'a> {
         let Stamp(size, seconds, nanoseconds, inode) = Stamp::of(self.worker)?;
         let variable = |name| env::var_os(name).unwrap_or_default();
         let identity = format!(
-            "2 {:?} {size} {seconds} {nanoseconds} {inode} {:?} {:?} {:?}",
+            "3 {:?} {size} {seconds} {nanoseconds} {inode} {:?} {:?} {:?}",
             self.worker,
             gpu_devices(),
             variable("CUDA_VISIBLE_DEVICES"),
@@ -131,6 +135,13 @@ impl<'a> Environment<'a> {
         serde_json::from_slice(&output.stdout)
             .map_err(|error| StageError::new(format!("the worker `{worker}` does not say its environment: {error}")))
     }
+}
+
+/// What was remembered: a line with the checksum of the rest, since it becomes a part of keys.
+fn read(bytes: &[u8]) -> Option<Answer> {
+    let end = bytes.iter().position(|&byte| byte == b'\n')?;
+    let (check, text) = (&bytes[..end], &bytes[end + 1..]);
+    (check == Digest::of(text).to_string().as_bytes()).then(|| serde_json::from_slice(text).ok())?
 }
 
 /// The devices of GPUs: their numbers need not be contiguous (a container may have `/dev/nvidia3` only), and under

@@ -35,7 +35,7 @@ pub use staging::Staging;
 pub use verify::{Damage, VerifyReport};
 
 use files::{age, list, remove, remove_file, retry_in_new_dir};
-use object::Stat;
+use raw::Stat;
 
 use crate::digest::Digest;
 

@@ -1,44 +1,17 @@
 //! Objects: artifacts named by the digest of their bytes, as `objects/ab/abcd....parquet`. Never changed once named. Whoever
 //! reads one asks [`Store::sound_object`] for its path, which answers only once its bytes are known to be the right ones.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::raw::{self, Algorithm, Stat};
 use super::{OutputEntry, Store, StoreError, failure};
 use crate::digest::Digest;
 
-/// Bytes that are read at once, and above which all cores digest.
-const PIECE: usize = 4 << 20;
-
-/// What tells that a file is still the one that was digested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    /// Cannot be set back, unlike the time of modification.
-    changed: (i64, i64),
-}
-
-impl Stat {
-    fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
-
-    /// Whether it is the same file, under whatever name.
-    fn is_file_of(&self, metadata: &Metadata) -> bool {
-        (self.device, self.inode) == (metadata.dev(), metadata.ino())
-    }
+/// What tells that a file, or whatever lies in its place, is still the one that was digested.
+fn stat(path: &Path) -> io::Result<Stat> {
+    fs::metadata(path).map(|metadata| Stat::from(&metadata))
 }
 
 /// Digest of the bytes of a file.
@@ -46,22 +19,11 @@ pub fn digest_file(path: &Path) -> Result<Digest, StoreError> {
     digest(path).map_err(failure("read", path))
 }
 
-/// Reads and does not map: what a failing disk cannot read is then an error, and not the end of the process.
 fn digest(path: &Path) -> io::Result<Digest> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
+    if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is no regular file"));
     }
-    let mut file = File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut piece = Vec::with_capacity(PIECE.min(metadata.len() as usize + 1));
-    loop {
-        piece.clear();
-        if file.by_ref().take(PIECE as u64).read_to_end(&mut piece)? < PIECE {
-            return Ok(hasher.update(&piece).finalize().into());
-        }
-        hasher.update_rayon(&piece);
-    }
+    raw::digest(path, Algorithm::Blake3).map(|checksum| Digest::from(blake3::Hash::from_bytes(checksum.bytes)))
 }
 
 /// What is wrong with a file that gives this error, unless the error is about this process or machine.
@@ -103,12 +65,12 @@ impl Store {
     pub fn sound_object(&self, named: &Digest) -> Result<PathBuf, StoreError> {
         let path = self.object_path(named);
         loop {
-            let before = Stat::of(&path);
+            let before = stat(&path);
             if before.as_ref().is_ok_and(|stat| self.sound().get(named) == Some(stat)) {
                 return Ok(path);
             }
             let checked = check(&path, named).map_err(failure("read", &path))?;
-            let after = Stat::of(&path);
+            let after = stat(&path);
             // Another run may have replaced it meanwhile.
             if before.as_ref().ok() != after.as_ref().ok() {
                 continue;
@@ -157,7 +119,7 @@ impl Store {
             let object = self.object_path(&digest);
             let whole = self.rename(file, &object)?;
             // A copy is digested when it is read.
-            if let (true, Ok(stat)) = (whole, Stat::of(&object)) {
+            if let (true, Ok(stat)) = (whole, stat(&object)) {
                 self.sound().insert(digest, stat);
             }
         }

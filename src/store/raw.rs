@@ -17,7 +17,8 @@ use std::sync::atomic::AtomicBool;
 
 pub use checksum::{Algorithm, Checksum, NotAChecksum};
 pub use download::{Listener, News, Patience};
-use remember::{Remembered, Stat};
+use remember::Remembered;
+pub use remember::Stat;
 
 /// Finds, fetches and verifies raw files.
 pub struct RawFiles {

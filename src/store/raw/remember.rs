@@ -56,6 +56,11 @@ impl Stat {
         read::regular(path).map(|metadata| Self::from(&metadata))
     }
 
+    /// Whether it is the same file, under whatever name.
+    pub fn is_file_of(&self, metadata: &Metadata) -> bool {
+        (self.device, self.inode) == (metadata.dev(), metadata.ino())
+    }
+
     /// Whether both times are older than `age`, and none lies in the future.
     fn older_than(&self, age: Duration) -> bool {
         let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
