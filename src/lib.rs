@@ -6,6 +6,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("cnsdiff-pipe runs on Linux only");
 
+pub mod allocator;
 pub mod cli;
 pub mod data;
 pub mod digest;

@@ -162,6 +162,11 @@ def parts(options, slots):
                 remove(path)
                 shutil.copy(project.template / "cache" / "format", path)
                 return faults + mended(project, project.truth, may_refuse=False)
+            if kind == "download":
+                # A run that does not read it leaves it to `cache verify`.
+                faults = project.run().faults()
+                faults += project.call("cache", "verify", "--repair").faults(codes=(0, 4))
+                return faults + mended(project, project.truth, may_refuse=False)
             if kind in ("lock file", "report"):
                 # What a person has in hand: a damaged lock file is refused, a directory is left alone.
                 faults = project.run().faults()

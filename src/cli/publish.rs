@@ -14,7 +14,7 @@ use super::exit::{FAILED, Stop};
 use super::project::{Project, store_error, update};
 use crate::digest::Digest;
 use crate::spec::{Form, Instance};
-use crate::store::{Entry, OutputEntry, Store};
+use crate::store::{self, Entry, OutputEntry, Store};
 
 /// What was published, in the order of the pipeline.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub fn publish(
     let pipeline = &project.plan.pipeline;
     let directory = Path::new("reports").join(folder(&pipeline.name));
     let manifest = manifest_path(project, &directory, store)?;
-    let text = fs::read(&manifest).unwrap_or_default();
+    let text = store::read(&manifest).unwrap_or_default();
     let before: Manifest = serde_json::from_slice(&text).unwrap_or_default();
     let ids = |index: &usize| pipeline.instances[*index].id.as_str();
     let mut published = Published { directory, ..Published::default() };

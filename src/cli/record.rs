@@ -15,7 +15,7 @@ use super::exit::Stop;
 use crate::digest::Digest;
 use crate::engine::Warning;
 use crate::engine::stage::RawSource;
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -135,7 +135,7 @@ impl Record {
     /// Writes the record. One with the same results as the last full record of its pipeline only refers to that.
     pub fn write(mut self, store: &Store, stages: impl FnOnce() -> Vec<StageRecord>) -> Result<(), StoreError> {
         let last = last_path(store, &Digest::of(self.pipeline.as_bytes()));
-        let same = fs::read_to_string(&last).ok().and_then(|text| {
+        let same = store::read_text(&last).ok().and_then(|text| {
             let (results, run) = text.trim().split_once(' ')?;
             (results == self.results.to_string()).then(|| run.to_owned())
         });
@@ -214,7 +214,7 @@ fn path_of(store: &Store, run: &str) -> PathBuf {
 
 fn read(path: &Path) -> Result<Record, Stop> {
     let unreadable = |error: String| Stop::store(format!("cannot read the record `{}`: {error}", path.display()));
-    let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let bytes = store::read(path).map_err(|error| unreadable(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
 }
 

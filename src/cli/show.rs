@@ -1,6 +1,5 @@
 //! `show`: what a stage produced: its artifacts with schema and first rows, its log, and what it cost.
 
-use std::fs;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -26,7 +25,7 @@ pub fn main(args: &Show, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     let id = &project.plan.instance(index).id;
     if args.log {
         let failed = states[index].key().or_else(|| store.previous(options.pipeline(&project.plan)).get(id).copied());
-        let text = failed.and_then(|key| fs::read(store.log_path(&key)).ok());
+        let text = failed.and_then(|key| crate::store::read(&store.log_path(&key)).ok());
         match text {
             Some(text) => ui.result(&text::visible(&String::from_utf8_lossy(&text), false)),
             None => ui.note(&format!("`{id}` has no log")),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::process;
 use super::stage::{Facet, StageError};
 use crate::digest::Digest;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// What the worker says of its environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl<'a> Environment<'a> {
 
     fn find(&self) -> Result<WorkerFacets, StageError> {
         let remembered = self.remembered_path();
-        let known = |path: &PathBuf| read(&fs::read(path).ok()?);
+        let known = |path: &PathBuf| read(&store::read(path).ok()?);
         if let Some(answer) = remembered.as_ref().and_then(known) {
             let is_same = |(path, stamp): (&String, &Option<Stamp>)| stamp.is_some() && Stamp::of(path) == *stamp;
             if answer.files.iter().all(is_same) {

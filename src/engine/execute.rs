@@ -253,7 +253,7 @@ impl Log {
     }
 
     fn tail(&self) -> Vec<String> {
-        let text = fs::read(&self.path).unwrap_or_default();
+        let text = crate::store::read(&self.path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|&line| line.to_owned()).collect()

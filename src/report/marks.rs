@@ -163,9 +163,12 @@ fn how(findings: &[&Finding]) -> String {
     let (Some(smallest), Some(largest)) = (families.clone().min(), families.max()) else {
         return format!("{tests}, two-sided, uncorrected");
     };
-    let size = if smallest == largest { smallest.to_string() } else { format!("{smallest} to {largest}") };
-    let mut how =
-        format!("{tests}, two-sided, Holm-corrected over the {size} tests of a comparison (baselines and metrics)");
+    let size = match (smallest, largest) {
+        (1, 1) => "1 test".to_owned(),
+        _ if smallest == largest => format!("{smallest} tests"),
+        _ => format!("{smallest} to {largest} tests"),
+    };
+    let mut how = format!("{tests}, two-sided, Holm-corrected over the {size} of a comparison (baselines and metrics)");
     match corrected.iter().filter(|finding| finding.p_adjusted.is_none()).count() {
         0 => {}
         1 => how.push_str(", without 1 that could not be made"),

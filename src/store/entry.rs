@@ -1,7 +1,6 @@
 //! The index: one small file per stage key, which says what the stage produced. Three lines: a checksum of the
 //! rest, the [`Entry`] as JSON, the [`Origin`] as JSON. The checksum turns a torn or damaged file into a miss.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -130,7 +129,7 @@ impl Store {
 }
 
 fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
+    match super::files::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failure("read", path)(error)),

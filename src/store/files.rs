@@ -1,7 +1,8 @@
 //! Files of the cache directory: written in full or not at all, listed, and removed. Knows nothing of what is in them.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -48,6 +49,25 @@ impl Store {
         self.unsynced().extend(directories.take(if new { usize::MAX } else { 1 }).map(Path::to_owned));
         Ok(whole)
     }
+}
+
+/// The content of a regular file. Whatever else lies in its place (a pipe would never end) is an error.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    check_regular(&file)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read`], of a text.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+pub(super) fn check_regular(file: &File) -> io::Result<()> {
+    let is_file = file.metadata()?.is_file();
+    if is_file { Ok(()) } else { Err(io::Error::new(io::ErrorKind::IsADirectory, "it is no regular file")) }
 }
 
 /// A file that nobody else has, in a directory that must be there. Others may read it, as any new file.

@@ -3,8 +3,10 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::files::check_regular;
 use super::{Store, StoreError, failure, remove, retry_in_new_dir};
 use crate::digest::Digest;
 
@@ -108,6 +110,9 @@ fn lock_byte(file: &File, place: i64, command: libc::c_int) -> io::Result<bool> 
 }
 
 fn open(path: &Path) -> Result<File, StoreError> {
-    let create = || OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    retry_in_new_dir(path, create).map(|(file, _)| file).map_err(failure("open", path))
+    // A pipe would wait for somebody to read it.
+    let options =
+        || OpenOptions::new().create(true).truncate(false).write(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let opened = retry_in_new_dir(path, options).and_then(|(file, _)| check_regular(&file).map(|()| file));
+    opened.map_err(failure("open", path))
 }

@@ -35,6 +35,7 @@ pub use staging::Staging;
 pub use verify::{Damage, VerifyReport};
 
 use files::{age, list, remove, remove_file, retry_in_new_dir};
+pub(crate) use files::{read, read_text};
 use raw::Stat;
 
 use crate::digest::Digest;
@@ -98,7 +99,7 @@ impl Store {
         let dir = std::path::absolute(&dir).map_err(failure("find", &dir))?;
         let store = Self { dir, sound: Mutex::default(), unsynced: Mutex::default() };
         let format = store.dir.join("format");
-        match fs::read_to_string(&format) {
+        match files::read_text(&format) {
             Ok(found) if found.trim() == FORMAT => {}
             Ok(found) => return Err(StoreError::Format { path: store.dir, found: found.trim().to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound || is_empty_folder(&error, &format) => {

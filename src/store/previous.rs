@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::files::read_text;
 use super::{Store, StoreError, age, list};
 use crate::digest::Digest;
 
@@ -43,8 +44,8 @@ struct Known {
 impl Store {
     /// Instance to the key under which it was last executed or found. Empty for an unknown pipeline.
     pub fn previous(&self, pipeline: PipelineId) -> BTreeMap<String, Digest> {
-        let text = fs::read_to_string(self.previous_path(pipeline));
-        let text = text.or_else(|_| fs::read_to_string(self.previous_path_by_name(pipeline.name)));
+        let text = read_text(&self.previous_path(pipeline));
+        let text = text.or_else(|_| read_text(&self.previous_path_by_name(pipeline.name)));
         read(&text.unwrap_or_default())
     }
 
@@ -68,7 +69,7 @@ impl Store {
             }
             text
         };
-        let before = fs::read_to_string(&path).unwrap_or_default();
+        let before = read_text(&path).unwrap_or_default();
         if after(&before) == before {
             // It is in use. A cache that can only be read does not remember that.
             let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -76,7 +77,7 @@ impl Store {
         }
         // Another run of the same pipeline may remember its keys at the same time.
         let _lock = self.lock(&Digest::of(path.as_os_str().as_bytes()))?;
-        let before = fs::read_to_string(&path).unwrap_or_default();
+        let before = read_text(&path).unwrap_or_default();
         self.write_atomic(&path, |file| file.write_all(after(&before).as_bytes()))
     }
 
@@ -127,7 +128,7 @@ impl Store {
 
 impl Known {
     fn read(path: PathBuf) -> Option<Self> {
-        let text = fs::read_to_string(&path).ok()?;
+        let text = read_text(&path).ok()?;
         let first = text.lines().next().and_then(|line| line.strip_prefix("# "));
         Some(Self {
             pipeline: first.and_then(|line| serde_json::from_str(line).ok()),

@@ -57,7 +57,7 @@ impl Store {
         if repair {
             // Without it there is no lock to take.
             let lock = self.dir().join("lock");
-            if lock.is_dir() {
+            if lock.exists() && !lock.is_file() {
                 remove(&lock)?;
             }
         }
@@ -129,7 +129,7 @@ impl Store {
         }
         for name in FILES {
             let path = self.dir().join(name);
-            if path.is_dir() {
+            if path.exists() && !path.is_file() {
                 survey.damaged.push(Damage { path, reason: "it is no regular file".to_owned() });
             }
         }
@@ -137,7 +137,7 @@ impl Store {
         survey.objects = survey.sharded(&self.dir().join("objects"));
         survey.raw = survey.list(&self.dir().join("raw"));
         for path in survey.list(&self.dir().join("pipelines")) {
-            if path.is_dir() {
+            if path.exists() && !path.is_file() {
                 survey.damaged.push(Damage { path, reason: "it is no regular file".to_owned() });
             }
         }
@@ -197,7 +197,7 @@ fn check_download(path: &Path) -> io::Result<Option<Result<u64, String>>> {
     let Some(named) = path.file_name().and_then(|name| Checksum::of_file_name(name.to_str()?)) else {
         return Ok(None);
     };
-    if path.is_dir() {
+    if path.exists() && !path.is_file() {
         return Ok(Some(Err("it is no regular file".to_owned())));
     }
     let checked = raw::digest(path, named.algorithm).and_then(|found| Ok((found, fs::metadata(path)?.len())));

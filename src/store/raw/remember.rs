@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use super::checksum::{Algorithm, Checksum};
 use super::read;
+use crate::store::files;
 
 /// A file changed this recently may change again within the same time stamp, so that other processes read it anew. In
 /// this one it counts as known: a stage's files are read once more when it has ended.
@@ -118,7 +119,7 @@ impl Remembered {
     fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         act(known.get_or_insert_with(|| {
-            let bytes = fs::read(&self.log).unwrap_or_default();
+            let bytes = files::read(&self.log).unwrap_or_default();
             // A line with a flipped bit may be no text any more; the others are.
             String::from_utf8_lossy(&bytes).lines().filter_map(parse).collect()
         }))
@@ -135,7 +136,12 @@ impl Remembered {
             fs::create_dir_all(parent)?;
         }
         let line = format!("{} {line}\n", check(&line));
-        OpenOptions::new().create(true).append(true).open(&self.log)?.write_all(line.as_bytes())
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&self.log)?
+            .write_all(line.as_bytes())
     }
 }
 
