@@ -109,7 +109,7 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
     if difference.is_some() {
         (code, outcome) = (FAILED, "differs from the lock file");
     }
-    let warnings = engine::warnings(&project.plan, &states);
+    let warnings = engine::warnings(&project.plan, states);
     let record = Record {
         run: options.run.clone(),
         started: clock::timestamp(time),
@@ -128,7 +128,7 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
         same_as: None,
         stages: Vec::new(),
     };
-    match record.write(&store, || ended.records()) {
+    match record.write(store, || ended.records()) {
         Err(error) if error.is_read_only() => ui.note("the cache can only be read: this run is not recorded in it"),
         written => written.map_err(store_error)?,
     }
