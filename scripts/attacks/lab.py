@@ -138,9 +138,10 @@ class Project:
         self.dir, self.template = self.home / "project", self.home / "template"
         self.dir.mkdir(parents=True)
         content = clicks(step=3)
-        (self.home / "fetched.csv").write_bytes(content)
+        # One address for all projects: it stands in an artifact, which is to be the same in all of them.
+        (self.home.parent / "fetched.csv").write_bytes(content)
         self.write_clicks(clicks())
-        url = f"http://127.0.0.1:{port}/{self.home.name}/fetched.csv"
+        url = f"http://127.0.0.1:{port}/fetched.csv"
         text = PIPELINE.replace("URL", url).replace("DIGEST", hashlib.sha256(content).hexdigest())
         (self.dir / "pipeline.yaml").write_text(text)
 
