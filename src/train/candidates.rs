@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::method::Mistake;
+
 /// The rule by which items are chosen to be ranked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -17,6 +19,19 @@ pub enum CandidateRule {
     Only(ItemList),
     /// All items but those that a file lists.
     Except(ItemList),
+}
+
+impl Default for CandidateRule {
+    fn default() -> Self {
+        Self::Auto {}
+    }
+}
+
+impl CandidateRule {
+    /// Checks what types cannot.
+    pub fn check(&self) -> Result<(), Mistake> {
+        Mistake::unless(*self != Self::ItemsOf(Vec::new()), &["candidates", "items_of"], "is empty")
+    }
 }
 
 /// A part of a split.

@@ -1,0 +1,27 @@
+//! Methods by libtorch, on any device that it knows: written once, with automatic differentiation.
+//!
+//! Without the feature `torch` the same functions are here, and say that there is none.
+
+#[cfg(not(feature = "torch"))]
+mod absent;
+#[cfg(feature = "torch")]
+pub mod adapter;
+#[cfg(feature = "torch")]
+pub mod cnsdiff;
+#[cfg(feature = "torch")]
+mod device;
+#[cfg(feature = "torch")]
+mod lightgcn;
+#[cfg(feature = "torch")]
+mod present;
+#[cfg(feature = "torch")]
+pub mod propagation;
+#[cfg(feature = "torch")]
+pub mod tensor;
+#[cfg(feature = "torch")]
+pub mod tensors;
+
+#[cfg(not(feature = "torch"))]
+pub use absent::*;
+#[cfg(feature = "torch")]
+pub use present::*;

@@ -1,0 +1,126 @@
+//! What trainings learn from: the graph of the training pairs, and on demand what else a method asks for.
+
+use std::sync::OnceLock;
+
+use super::MethodError;
+use crate::data::popularity::counts;
+use crate::data::{Graph, Interactions};
+
+/// The training part of a split.
+#[derive(Debug)]
+pub struct TrainingData {
+    /// All users and items, and the distinct training pairs.
+    pub graph: Graph,
+    interactions: Interactions,
+    popularity: OnceLock<Vec<u32>>,
+    sequences: OnceLock<Sequences>,
+}
+
+impl TrainingData {
+    /// Over the users and items that occur.
+    pub fn new(interactions: Interactions) -> Self {
+        Self::over(Graph::from_interactions(&interactions), interactions)
+    }
+
+    /// Over the users and items of `graph`, which is that of the interactions.
+    pub fn over(graph: Graph, interactions: Interactions) -> Self {
+        Self { graph, interactions, popularity: OnceLock::new(), sequences: OnceLock::new() }
+    }
+
+    /// How many training users each item has.
+    pub fn popularity(&self) -> &[u32] {
+        self.popularity.get_or_init(|| counts(self.graph.user_items.iter().copied(), self.graph.n_items))
+    }
+
+    /// The items of each user in the order of time.
+    ///
+    /// # Errors
+    /// The interactions have no times.
+    pub fn sequences(&self) -> Result<&Sequences, MethodError> {
+        if self.interactions.time.is_none() && !self.interactions.is_empty() {
+            return Err(MethodError::NoTimes);
+        }
+        Ok(self.sequences.get_or_init(|| Sequences::new(self.graph.n_users, &self.interactions)))
+    }
+}
+
+/// The items of each user in the order of time; those of equal times in the order of the data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sequences {
+    start: Vec<usize>,
+    items: Vec<u32>,
+}
+
+impl Sequences {
+    /// Of `n_users` users.
+    pub fn new(n_users: usize, interactions: &Interactions) -> Self {
+        let time = |row: usize| interactions.time.as_ref().map_or(0, |times| times[row]);
+        let mut rows: Vec<usize> = (0..interactions.len()).collect();
+        rows.sort_by_key(|&row| (interactions.user[row], time(row)));
+        let mut start = vec![0; n_users + 1];
+        interactions.user.iter().for_each(|&user| start[user as usize + 1] += 1);
+        for user in 0..n_users {
+            start[user + 1] += start[user];
+        }
+        Self { start, items: rows.into_iter().map(|row| interactions.item[row]).collect() }
+    }
+
+    pub fn of(&self, user: u32) -> &[u32] {
+        &self.items[self.start[user as usize]..self.start[user as usize + 1]]
+    }
+}
+
+/// What is known of users when items are recommended to them.
+#[derive(Clone, Copy)]
+pub struct Histories<'a> {
+    pub train: &'a TrainingData,
+    /// Interactions after those of the training part that are known as well.
+    pub then: Option<&'a Interactions>,
+}
+
+impl Histories<'_> {
+    /// The items of each user in the order of time, those that came after training last.
+    ///
+    /// # Errors
+    /// The training part has no times.
+    pub fn sequences(&self) -> Result<Vec<Vec<u32>>, MethodError> {
+        let train = self.train.sequences()?;
+        let then = self.then.map(|then| Sequences::new(self.train.graph.n_users, then));
+        let of = |user: u32| {
+            let later = then.iter().flat_map(|then| then.of(user));
+            train.of(user).iter().chain(later).copied().collect()
+        };
+        Ok((0..self.train.graph.n_users as u32).map(of).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(rows: &[(u32, u32, i64)]) -> Interactions {
+        Interactions {
+            user: rows.iter().map(|row| row.0).collect(),
+            item: rows.iter().map(|row| row.1).collect(),
+            time: Some(rows.iter().map(|row| row.2).collect()),
+            weight: None,
+        }
+    }
+
+    #[test]
+    fn sequences_follow_times_and_then_the_data() {
+        let data = TrainingData::new(log(&[(1, 4, 9), (0, 2, 5), (1, 3, 1), (0, 1, 5), (1, 0, 9)]));
+        let sequences = data.sequences().unwrap();
+        assert_eq!((sequences.of(0), sequences.of(1)), (&[2, 1][..], &[3, 4, 0][..]));
+        let later = log(&[(1, 2, 3), (1, 1, 2)]);
+        let known = Histories { train: &data, then: Some(&later) }.sequences().unwrap();
+        assert_eq!(known, [vec![2, 1], vec![3, 4, 0, 1, 2]]);
+        assert_eq!(data.popularity(), [1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn without_times_there_are_no_sequences() {
+        let data = TrainingData::new(Interactions { user: vec![0], item: vec![0], ..Interactions::default() });
+        assert_eq!(data.sequences(), Err(MethodError::NoTimes));
+    }
+}
