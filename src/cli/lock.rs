@@ -46,7 +46,7 @@ pub fn path_of(pipeline: &Path) -> PathBuf {
 impl Lock {
     /// Reads a lock file; `None` when there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, Stop> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match crate::store::read_text(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Stop::wrong(format!("cannot read `{}`: {error}", path.display()))),

@@ -202,7 +202,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), Stop> {
 
 /// As [`replace`], but a file that has this content is not touched. Answers whether it had another.
 pub fn update(path: &Path, content: &[u8]) -> Result<bool, Stop> {
-    if fs::read(path).is_ok_and(|old| old == content) {
+    if crate::store::read(path).is_ok_and(|old| old == content) {
         // A run that was killed may have left it.
         let _ = fs::remove_file(beside(path));
         return Ok(false);

@@ -95,7 +95,8 @@ fn manifest_path(project: &Project, directory: &Path, store: &Store) -> Result<P
 /// Removes a file that is as it was published, and the folders that it leaves empty.
 fn remove(directory: &Path, below: &str, digest: &Digest) -> bool {
     let path = directory.join(below);
-    let unchanged = is_below(Path::new(below)) && fs::read(&path).is_ok_and(|content| Digest::of(&content) == *digest);
+    let unchanged =
+        is_below(Path::new(below)) && crate::store::read(&path).is_ok_and(|content| Digest::of(&content) == *digest);
     if !unchanged || fs::remove_file(&path).is_err() {
         return false;
     }

@@ -65,6 +65,17 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// Removes what lies in the place of a file and is none, which no version of this program makes: a directory, a pipe.
+pub(super) fn make_way(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(found) if !found.is_file() && !fs::metadata(path).is_ok_and(|file| file.is_file()) => fs::remove_file(path),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 pub(super) fn check_regular(file: &File) -> io::Result<()> {
     let is_file = file.metadata()?.is_file();
     if is_file { Ok(()) } else { Err(io::Error::new(io::ErrorKind::IsADirectory, "it is no regular file")) }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::files::check_regular;
+use super::files::{check_regular, make_way};
 use super::{Store, StoreError, failure, remove, retry_in_new_dir};
 use crate::digest::Digest;
 
@@ -53,6 +53,8 @@ impl Store {
                 if file.try_lock().is_ok() {
                     // Nobody else is here: what lies there was left by a run that was killed.
                     self.remove_staging()?;
+                    let keys = self.dir().join("locks").join("keys");
+                    make_way(&keys).map_err(failure("remove", &keys))?;
                     file.unlock().map_err(failure("unlock", &path))?;
                 }
                 file

@@ -347,3 +347,30 @@ fn a_cache_of_another_format_is_refused() {
     let error = Store::open(lab.dir.path().join("cache")).unwrap_err().to_string();
     assert!(error.contains("\"99\"") && error.contains("--cache"), "{error}");
 }
+
+#[test]
+fn a_circle_of_links_in_the_place_of_a_lock_is_damage_that_a_repair_mends() {
+    let lab = Lab::new();
+    let (key, _) = lab.commit(1);
+    drop((lab.store.share().unwrap(), lab.store.try_lock(&key).unwrap()));
+    let put = |name: &str| {
+        let path = lab.store.dir().join(name);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(path.file_name().unwrap(), &path).unwrap();
+        path
+    };
+    let run = lab.store.share().unwrap();
+    let keys = put("locks/keys");
+    let told = lab.store.verify(false).unwrap().damaged;
+    assert_eq!(told.into_iter().map(|damage| damage.path).collect::<Vec<_>>(), [keys]);
+    drop(run);
+    // The first run that is alone mends it.
+    drop(lab.store.share().unwrap());
+    assert!(lab.store.verify(false).unwrap().damaged.is_empty());
+
+    put("lock");
+    assert!(lab.store.share().is_err());
+    assert!(lab.store.verify(true).unwrap().repaired);
+    drop(lab.store.share().unwrap());
+    assert!(lab.store.entry(&key).is_some());
+}

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::derived::derived;
-use super::files::is_temporary;
+use super::files::{is_temporary, make_way};
 use super::object::{check, damage};
 use super::raw::{self, Checksum};
 use super::{Entry, Origin, Store, StoreError, failure, remove};
@@ -57,9 +57,7 @@ impl Store {
         if repair {
             // Without it there is no lock to take.
             let lock = self.dir().join("lock");
-            if lock.exists() && !lock.is_file() {
-                remove(&lock)?;
-            }
+            make_way(&lock).map_err(failure("remove", &lock))?;
         }
         let _lock = if repair { self.exclusive()? } else { self.share()? };
         let survey = self.survey();
@@ -129,7 +127,7 @@ impl Store {
         }
         for name in FILES {
             let path = self.dir().join(name);
-            if path.exists() && !path.is_file() {
+            if is_no_file(&path) {
                 survey.damaged.push(Damage { path, reason: "it is no regular file".to_owned() });
             }
         }
@@ -137,7 +135,7 @@ impl Store {
         survey.objects = survey.sharded(&self.dir().join("objects"));
         survey.raw = survey.list(&self.dir().join("raw"));
         for path in survey.list(&self.dir().join("pipelines")) {
-            if path.exists() && !path.is_file() {
+            if is_no_file(&path) {
                 survey.damaged.push(Damage { path, reason: "it is no regular file".to_owned() });
             }
         }
@@ -181,6 +179,11 @@ impl Survey {
     }
 }
 
+/// Whether something lies there that is no regular file, through links: also a link that leads nowhere or in a circle.
+fn is_no_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok() && !path.is_file()
+}
+
 fn name_of(path: &Path) -> Option<Digest> {
     path.file_stem()?.to_str()?.parse().ok()
 }
@@ -197,7 +200,7 @@ fn check_download(path: &Path) -> io::Result<Option<Result<u64, String>>> {
     let Some(named) = path.file_name().and_then(|name| Checksum::of_file_name(name.to_str()?)) else {
         return Ok(None);
     };
-    if path.exists() && !path.is_file() {
+    if is_no_file(path) {
         return Ok(Some(Err("it is no regular file".to_owned())));
     }
     let checked = raw::digest(path, named.algorithm).and_then(|found| Ok((found, fs::metadata(path)?.len())));

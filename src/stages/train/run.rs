@@ -115,7 +115,7 @@ impl<'a> Follow<'a> {
 
     /// The checkpoint of an interrupted execution. One that cannot be read is as good as none.
     fn last(&self) -> Option<Vec<u8>> {
-        let bytes = fs::read(&self.path).ok()?;
+        let bytes = crate::store::read(&self.path).ok()?;
         self.context.log("found a checkpoint of an interrupted training");
         Some(bytes)
     }

@@ -136,6 +136,7 @@ impl Remembered {
             fs::create_dir_all(parent)?;
         }
         let line = format!("{} {line}\n", check(&line));
+        files::make_way(&self.log)?;
         OpenOptions::new()
             .create(true)
             .append(true)
@@ -247,6 +248,24 @@ mod tests {
         lab.date(SystemTime::now() + Duration::from_secs(3600));
         lab.read(Duration::ZERO);
         assert!(!lab.log().exists());
+    }
+
+    #[test]
+    fn what_is_no_file_in_the_place_of_the_log_gives_way() {
+        let lab = Lab::new("one");
+        let log = lab.log();
+        let in_its_place: [&dyn Fn(); 3] = [
+            &|| fs::create_dir_all(log.join("full")).unwrap(),
+            &|| std::os::unix::fs::symlink("nowhere", &log).unwrap(),
+            &|| assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success()),
+        ];
+        fs::create_dir_all(log.parent().unwrap()).unwrap();
+        for put in in_its_place {
+            put();
+            let read = lab.read(Duration::ZERO);
+            assert_eq!(lab.recall(), Some(read));
+            fs::remove_file(&log).unwrap();
+        }
     }
 
     #[test]
