@@ -15,15 +15,13 @@ pub mod jinja;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod kernel;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
-pub mod metric;
+pub mod method;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
-pub mod model;
+pub mod metric;
 pub mod plan;
 pub mod report;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod rng;
-#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
-pub mod sampler;
 pub mod shift;
 pub mod spec;
 pub mod stages;

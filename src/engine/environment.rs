@@ -24,6 +24,9 @@ use crate::store::{self, Store};
 pub struct WorkerFacets {
     /// What trainings run on: `cpu`, or `cuda, libtorch 2.13.0`.
     pub device: String,
+    /// The version of libtorch.
+    #[serde(default)]
+    pub libtorch: String,
     /// How many GPUs libtorch sees.
     #[serde(default)]
     pub gpus: usize,
@@ -71,6 +74,7 @@ impl<'a> Environment<'a> {
         let facets = self.facets()?;
         Ok(match facet {
             Facet::Device => ("device", facets.device.clone()),
+            Facet::Libtorch => ("libtorch", facets.libtorch.clone()),
         })
     }
 
@@ -110,7 +114,7 @@ impl<'a> Environment<'a> {
         let Stamp(size, seconds, nanoseconds, inode) = Stamp::of(self.worker)?;
         let variable = |name| env::var_os(name).unwrap_or_default();
         let identity = format!(
-            "3 {:?} {size} {seconds} {nanoseconds} {inode} {:?} {:?} {:?}",
+            "4 {:?} {size} {seconds} {nanoseconds} {inode} {:?} {:?} {:?}",
             self.worker,
             gpu_devices(),
             variable("CUDA_VISIBLE_DEVICES"),

@@ -160,6 +160,7 @@ impl<'a> Resolver<'a> {
             },
             inputs,
             files: files.into_iter().map(identity).collect::<Result<_, _>>()?,
+            components: (kind.components)(&instance.params),
             facets: (kind.facets)(&instance.params)
                 .into_iter()
                 .map(|facet| self.environment.facet(facet))

@@ -40,6 +40,12 @@ pub trait Stage: 'static {
         Vec::new()
     }
 
+    /// The parts of the code that its parameters choose, and their versions; they enter the key. A change of a part that
+    /// others do not choose changes nothing for these.
+    fn components(_params: &Self::Params) -> Vec<(String, u32)> {
+        Vec::new()
+    }
+
     /// The parts of the environment that its result depends on; they enter the key.
     fn facets(_params: &Self::Params) -> Vec<Facet> {
         Vec::new()
@@ -95,6 +101,8 @@ impl From<RawFile> for RawSource {
 pub enum Facet {
     /// `cpu`, or `cuda` and the version of libtorch, which computes there.
     Device,
+    /// The version of libtorch, for what computes with it wherever it runs.
+    Libtorch,
 }
 
 /// What a stage needs of the machine.
@@ -122,6 +130,7 @@ pub struct Kind {
     pub files: fn(&Value) -> Vec<RawSource>,
     /// The parameters of a kind with raw files as the key has them.
     pub without_paths: fn(&Value) -> Value,
+    pub components: fn(&Value) -> Vec<(String, u32)>,
     pub facets: fn(&Value) -> Vec<Facet>,
     pub resources: fn(&Value) -> Resources,
 }
@@ -142,6 +151,7 @@ impl Kind {
             runner,
             files: |value| parse::<S>(value).map(|p| S::files(&p)).unwrap_or_default(),
             without_paths: without_paths::<S>,
+            components: |value| parse::<S>(value).map(|p| S::components(&p)).unwrap_or_default(),
             facets: |value| parse::<S>(value).map(|p| S::facets(&p)).unwrap_or_default(),
             resources: |value| parse::<S>(value).map(|p| S::resources(&p)).unwrap_or_default(),
         }

@@ -14,6 +14,12 @@ impl Aligned {
     }
 }
 
+impl Default for Aligned {
+    fn default() -> Self {
+        Self::zeros(0)
+    }
+}
+
 impl From<&[f32]> for Aligned {
     fn from(values: &[f32]) -> Self {
         let mut aligned = Self::zeros(values.len());

@@ -68,6 +68,15 @@ impl Sequences {
     pub fn of(&self, user: u32) -> &[u32] {
         &self.items[self.start[user as usize]..self.start[user as usize + 1]]
     }
+
+    /// The latest part of a sequence that queries are made of, `length` items at most, and the item that follows each: the
+    /// positives.
+    pub fn positions(sequence: &[u32], length: usize) -> (&[u32], &[u32]) {
+        match &sequence[sequence.len().saturating_sub(length + 1)..] {
+            [] => (&[], &[]),
+            last @ [rest @ .., _] => (rest, &last[1..]),
+        }
+    }
 }
 
 /// What is known of users when items are recommended to them.

@@ -14,8 +14,6 @@
 
 pub mod backbone;
 pub mod backend;
-#[cfg(test)]
-mod conformance;
 pub mod data;
 mod init;
 pub mod loss;
@@ -28,7 +26,7 @@ pub mod sampler;
 mod shorthand;
 pub mod spec;
 
-pub use backbone::{BACKBONES, Backbone, Unit};
+pub use backbone::{BACKBONES, Backbone, Pooling, Unit};
 pub use backend::Device;
 pub use data::{Histories, Sequences, TrainingData};
 pub use init::{xavier, xavier_tables};
@@ -50,19 +48,21 @@ use optim::Rule;
 const ROWS: usize = 64;
 
 /// What a piece is made for.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Setup<'a> {
     pub data: &'a TrainingData,
     /// Everything random follows from it.
     pub seed: u64,
     /// Width of the trained vectors.
     pub dim: usize,
-    /// Whether rows are to be the concatenation of all hops ([`Backbone::hops`]) instead of their mean or whatever the
-    /// backbone makes of them, because the sampler mixes hops.
+    /// Whether rows are to be all hops one after the other, whatever is scored of them, because the sampler mixes hops.
     pub by_hops: bool,
+    /// Hops of the backbone, and what is scored of them.
+    pub hops: usize,
+    pub pooling: Pooling,
     /// Negatives per positive.
     pub negatives: usize,
-    pub rule: &'a Rule,
+    pub rule: Rule,
     pub device: Device,
 }
 

@@ -36,7 +36,7 @@ pub trait Parameters: Send {
 /// The tensor of this name and shape.
 pub fn find<'a>(tensors: &'a [NamedTensor], name: &str, shape: &[usize]) -> Option<&'a [f32]> {
     let found = tensors.iter().find(|tensor| tensor.name == name && tensor.shape == shape)?;
-    (found.values.len() == shape.iter().product()).then_some(&found.values)
+    (found.values.len() == shape.iter().product::<usize>()).then_some(&found.values)
 }
 
 /// The names of the moments of a tensor.

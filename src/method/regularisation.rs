@@ -59,9 +59,11 @@ mod tests {
 
     #[test]
     fn three_matrices_of_ones() {
-        for (form, expected, slope) in
-            [(PenaltyForm::Frob, 3.0e-4, 2.5e-5), (PenaltyForm::FrobB, 1.5e-4, 1.25e-5), (PenaltyForm::Sq2b, 3.0e-4, 5e-5)]
-        {
+        for (form, expected, slope) in [
+            (PenaltyForm::Frob, 3.0e-4, 2.5e-5),
+            (PenaltyForm::FrobB, 1.5e-4, 1.25e-5),
+            (PenaltyForm::Sq2b, 3.0e-4, 5e-5),
+        ] {
             let reg = Regularisation { form, weight: 1e-4 };
             let (penalty, found) = reg.weigh(square(&[1.0; 4]), 2, 2);
             assert!(

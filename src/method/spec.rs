@@ -202,13 +202,13 @@ impl<L: List> Serialize for Choice<L> {
 impl<'de, L: List> Deserialize<'de> for Choice<L> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = Value::deserialize(deserializer)?;
-        let empty = Value::Object(Map::new());
-        let (name, params) = match &written {
-            Value::String(name) => (name, &empty),
-            Value::Object(map) if map.len() == 1 => map.iter().next().map_or((&L::KEY.to_owned(), &empty), |entry| entry),
-            _ => return Err(D::Error::custom("expected a name, or a map from one name to its parameters")),
+        let choice = match &written {
+            Value::String(name) => Some(Self::new(name, &Value::Object(Map::new()))),
+            Value::Object(map) if map.len() == 1 => map.iter().next().map(|(name, params)| Self::new(name, params)),
+            _ => None,
         };
-        Self::new(name, params).map_err(D::Error::custom)
+        let wrong = || D::Error::custom("expected a name, or a map from one name to its parameters");
+        choice.ok_or_else(wrong)?.map_err(D::Error::custom)
     }
 }
 
@@ -233,7 +233,6 @@ impl<L: List> JsonSchema for Choice<L> {
         shorthand::with_names(generator, json_schema!({ "oneOf": long }))
     }
 }
-
 
 /// Makes a list of methods: `$entries` says what they are, `$start` makes the one that is chosen. Each line is a type that
 /// implements [`Method`] and `$method`.

@@ -26,6 +26,8 @@ pub struct KeyMaterial<'a> {
     pub inputs: Vec<InputMaterial<'a>>,
     /// Identities of raw files, such as `blake3:<hex>`, in the kind's order.
     pub files: Vec<String>,
+    /// Name and version of the parts of the code that the parameters choose.
+    pub components: Vec<(String, u32)>,
     /// Name and value of the parts of the environment that the kind declares.
     pub facets: Vec<(&'static str, String)>,
 }
@@ -88,6 +90,12 @@ impl KeyMaterial<'_> {
         field(sink, "format", Leaf::Integer(FORMAT.into()));
         field(sink, "kind", Leaf::Text(self.kind));
         field(sink, "kind_version", Leaf::Integer(self.kind_version.into()));
+        if !self.components.is_empty() {
+            within(sink, Step::Name("components"), |sink| {
+                sink.leaf(Leaf::List(self.components.len()));
+                self.components.iter().for_each(|(name, version)| field(sink, name, Leaf::Integer((*version).into())));
+            });
+        }
         within(sink, Step::Name("with"), |sink| value(sink, &self.params));
         within(sink, Step::Name("needs"), |sink| {
             sink.leaf(Leaf::List(self.inputs.len()));

@@ -14,6 +14,7 @@ fn material(params: &Value) -> KeyMaterial<'_> {
         params: Cow::Borrowed(params),
         inputs: Vec::new(),
         files: Vec::new(),
+        components: Vec::new(),
         facets: Vec::new(),
     }
 }
@@ -131,6 +132,9 @@ fn every_part_of_the_material_enters_the_key() {
         KeyMaterial { inputs: vec![input("p", Some(&labels[0]), "t", "x")], ..base() },
         KeyMaterial { inputs: vec![input("p", Some(&labels[1]), "t", "x")], ..base() },
         KeyMaterial { files: vec!["blake3:0".to_owned()], ..base() },
+        KeyMaterial { components: vec![("backbone.mf".to_owned(), 1)], ..base() },
+        KeyMaterial { components: vec![("backbone.mf".to_owned(), 2)], ..base() },
+        KeyMaterial { components: vec![("sampler.mf".to_owned(), 1)], ..base() },
         KeyMaterial { facets: vec![("device", "cpu".to_owned())], ..base() },
         KeyMaterial { facets: vec![("device", "cuda".to_owned())], ..base() },
     ];

@@ -97,11 +97,7 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     optimizer: Option<Optimizer>,
     /// How the learning rate goes over the epochs.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "optional_schedule",
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_schedule")]
     #[schemars(schema_with = "method::choice_schema::<Schedule>")]
     schedule: Option<Schedule>,
     /// Training pairs per step, or sequences for backbones of sequences.
@@ -327,14 +323,16 @@ impl Config {
             Model::Gradient(gradient) => gradient.check(),
             Model::Recommender { method, misplaced } => {
                 if let Some(key) = misplaced.first() {
-                    let message = format!("means nothing for `recommender: {}`, which needs no gradient", method.name());
+                    let message =
+                        format!("means nothing for `recommender: {}`, which needs no gradient", method.name());
                     let help = format!("take `{key}` out, or choose a `backbone` instead of the recommender");
                     return Err(Mistake::new(&[key], message).with_help(help));
                 }
                 method.check()
             }
-            Model::Missing => Err(Mistake::new(&[], "neither `backbone` nor `recommender` is given")
-                .with_help("write `backbone: mf` for a training, or `recommender: popularity` for one without gradient")),
+            Model::Missing => Err(Mistake::new(&[], "neither `backbone` nor `recommender` is given").with_help(
+                "write `backbone: mf` for a training, or `recommender: popularity` for one without gradient",
+            )),
         }
     }
 
@@ -353,7 +351,8 @@ impl Config {
             Model::Recommender { method, .. } => vec![method.component()],
             Model::Gradient(gradient) => {
                 let Gradient { backbone, sampler, loss, .. } = &**gradient;
-                let pieces = [Some(backbone.component()), sampler.as_ref().map(Choice::component), Some(loss.component())];
+                let pieces =
+                    [Some(backbone.component()), sampler.as_ref().map(Choice::component), Some(loss.component())];
                 pieces.into_iter().flatten().collect()
             }
         }
@@ -390,7 +389,11 @@ impl Gradient {
         self.optimizer.check()?;
         self.schedule.check()?;
         let weight = self.reg.weight;
-        Mistake::unless(weight.is_finite() && weight >= 0.0, &["reg", "weight"], format!("{weight} must be at least 0"))?;
+        Mistake::unless(
+            weight.is_finite() && weight >= 0.0,
+            &["reg", "weight"],
+            format!("{weight} must be at least 0"),
+        )?;
         self.backbone.check()?;
         self.loss.check()?;
         if let Some(sampler) = &self.sampler {
@@ -423,7 +426,8 @@ impl Gradient {
             return Err(Mistake::new(&["negatives"], message));
         }
         if traits.by_hops && backbone.hops == 0 {
-            let message = format!("`{name}` mixes the hops of a graph, and `backbone: {}` has none", self.backbone.name());
+            let message =
+                format!("`{name}` mixes the hops of a graph, and `backbone: {}` has none", self.backbone.name());
             return Err(Mistake::new(&["sampler"], message)
                 .with_help("choose `lightgcn`, or `mf`, which is a graph of no hops"));
         }

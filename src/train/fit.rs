@@ -6,25 +6,26 @@
 use std::ops::ControlFlow;
 
 use rand::seq::SliceRandom;
-use tch::Device;
 
-use super::batch::Batch;
 use super::candidates::Candidates;
-use super::checkpoint;
-use super::config::{Config, Mask};
-use super::rank::{RankError, Ranking, Scored, recommend};
+use super::checkpoint::{self, Best, State};
+use super::config::{Config, Gradient, Mask, Model};
+use super::rank::{RankError, Ranking, Scored, Scorer, recommend};
 use super::select::{Criterion, Select};
+use super::step::Pieces;
 use crate::data::{Graph, Interactions};
-use crate::kernel::Aligned;
+use crate::method::backend::torch;
+use crate::method::recommender::start_recommender;
+use crate::method::{
+    Batch, Choice, Device, Histories, MethodError, NamedTensor, Sequences, Setup, TrainingData, Unit, Vectors,
+};
 use crate::metric::{MetricError, Relevance, evaluate};
-use crate::model::{Adam, Encoder, Layout, Nodes, xavier_tables};
 use crate::rng;
-use crate::sampler::{Learnt, Outcome, Sampler, SamplerError, Step, Uniform};
 
 /// What a training learns from and is chosen by.
 pub struct Data<'a> {
-    /// All users and items, and the training pairs.
-    pub train: &'a Graph,
+    /// All users and items, and the training part.
+    pub train: &'a TrainingData,
     /// The validation part.
     pub valid: &'a Interactions,
     /// The test set of `select: test_oracle`.
@@ -34,7 +35,7 @@ pub struct Data<'a> {
 }
 
 /// A named value after an epoch, counted from 1.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Point {
     pub epoch: usize,
     pub measure: String,
@@ -54,21 +55,21 @@ pub struct EpochEnd<'a> {
 /// Follows a training.
 pub trait Watch {
     /// After each epoch. `checkpoint` gives the state as bytes for [`fit`] to go on from; break stops the training.
-    fn epoch(&mut self, end: &EpochEnd, checkpoint: &dyn Fn() -> Vec<u8>) -> ControlFlow<()>;
+    fn epoch(&mut self, end: &EpochEnd, checkpoint: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()>;
 }
 
 /// A trained model.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Model {
-    /// Encoded vectors `[U + I, d]`, users first.
-    pub encoded: Vec<f32>,
+pub struct Trained {
+    /// What is scored; none where scores are no products of vectors.
+    pub vectors: Option<Vectors>,
     /// For each user the best items, best first.
     pub recommendations: Vec<Vec<Scored>>,
     pub curve: Vec<Point>,
-    /// The epoch whose tables were used, counted from 1, and the epochs done.
+    /// The epoch whose model is used, counted from 1, and the epochs done; both 0 where there are none.
     pub best_epoch: usize,
     pub epochs: usize,
-    /// Trained numbers in tables and sampler.
+    /// Trained numbers.
     pub parameters: usize,
 }
 
@@ -76,7 +77,7 @@ pub struct Model {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TrainError {
     #[error(transparent)]
-    Sampler(#[from] SamplerError),
+    Method(#[from] MethodError),
     #[error(transparent)]
     Rank(#[from] RankError),
     #[error(transparent)]
@@ -85,6 +86,8 @@ pub enum TrainError {
         "there are {pairs} training pairs, not one batch of {batch_size}: lower `batch_size`, or write `drop_last: false`"
     )]
     NoBatch { pairs: usize, batch_size: usize },
+    #[error("no user has two training items, so no sequence has a position to learn from")]
+    NoPosition,
     #[error(
         "`select: {rule}` has nothing to choose the best epoch by: in none of its interactions would the item be ranked \
          for the user; `select: last` needs none"
@@ -92,83 +95,135 @@ pub enum TrainError {
     NothingToSelectBy { rule: &'static str },
     #[error("`{part}` is {value} in epoch {epoch}: training diverged, a smaller learning rate may help")]
     Diverged { part: String, value: f64, epoch: usize },
+    #[error("neither a backbone nor a recommender is chosen")]
+    NoMethod,
     #[error("stopped after epoch {epoch}")]
     Stopped { epoch: usize },
 }
 
-/// Everything that changes from epoch to epoch.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct State {
-    /// Epochs done.
-    pub epoch: usize,
-    /// Evaluations since the best.
-    pub since_best: usize,
-    pub tables: Vec<f32>,
-    pub adam_steps: u64,
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
-    pub learnt: Learnt,
-    pub best: Option<Best>,
-    pub curve: Vec<Point>,
-}
-
-/// The best epoch so far.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Best {
-    pub epoch: usize,
-    /// In the order of the criterion's metrics.
-    pub values: Vec<f64>,
-    pub tables: Vec<f32>,
-}
-
-/// Trains in the current rayon pool, with products on `device`, from a checkpoint if `resume` is a whole one of this
-/// configuration. The result is the same either way, and for any number of threads.
+/// Trains in the current rayon pool, on `device`, from a checkpoint if `resume` is a whole one of this configuration.
+/// The result is the same either way, and for any number of threads.
 pub fn fit(
     config: &Config,
     data: &Data,
     device: Device,
     resume: Option<&[u8]>,
     watch: &mut dyn Watch,
-) -> Result<Model, TrainError> {
-    // Parallelism is over fixed blocks; libtorch's own would split sums by the number of threads.
-    tch::set_num_threads(1);
-    let mut training = Training::new(config, data, device)?;
+) -> Result<Trained, TrainError> {
+    match &config.model {
+        Model::Gradient(gradient) => train(config, gradient, data, device, resume, watch),
+        Model::Recommender { method, .. } => fit_once(config, method, data),
+        Model::Missing => Err(TrainError::NoMethod),
+    }
+}
+
+fn train(
+    config: &Config,
+    gradient: &Gradient,
+    data: &Data,
+    device: Device,
+    resume: Option<&[u8]>,
+    watch: &mut dyn Watch,
+) -> Result<Trained, TrainError> {
+    torch::one_thread();
+    let mut training = Training::new(config, gradient, data, device)?;
     if let Some(state) = resume.and_then(checkpoint::decode) {
         training.restore(state);
     }
     while !training.finished() {
-        let from = training.curve.len();
+        let from = training.progress.curve.len();
         training.epoch()?;
-        let end = EpochEnd { done: training.done, total: config.epochs, points: &training.curve[from..] };
-        if watch.epoch(&end, &|| checkpoint::encode(&training.state())).is_break() {
-            return Err(TrainError::Stopped { epoch: training.done });
+        let (epoch, points) = (training.progress.epoch, training.progress.curve[from..].to_vec());
+        let end = EpochEnd { done: epoch, total: gradient.epochs, points: &points };
+        if watch.epoch(&end, &mut || checkpoint::encode(training.state())).is_break() {
+            return Err(TrainError::Stopped { epoch });
         }
     }
     training.model()
 }
 
+/// What needs no gradient.
+fn fit_once(
+    config: &Config,
+    method: &Choice<crate::method::recommender::Recommenders>,
+    data: &Data,
+) -> Result<Trained, TrainError> {
+    let setup = Setup {
+        data: data.train,
+        seed: config.seed,
+        dim: 0,
+        by_hops: false,
+        hops: 0,
+        pooling: Default::default(),
+        negatives: 0,
+        rule: crate::method::optim::Rule::default(),
+        device: Device::Cpu,
+    };
+    let recommender = start_recommender(method, &setup)?;
+    let scorer = Scorer::Recommender { recommender: &*recommender, train: &data.train.graph };
+    let recommendations = rank_everyone(config, data, &scorer)?;
+    Ok(Trained { vectors: None, recommendations, curve: Vec::new(), best_epoch: 0, epochs: 0, parameters: 0 })
+}
+
+/// The recommendations of a model.
+fn rank_everyone(config: &Config, data: &Data, scorer: &Scorer) -> Result<Vec<Vec<Scored>>, RankError> {
+    let Graph { n_users, n_items, .. } = data.train.graph;
+    let valid = Graph::with_size(n_users, n_items, data.valid);
+    let hidden = (config.mask == Mask::TrainValid).then_some(&valid);
+    let masks: Vec<&Graph> = std::iter::once(&data.train.graph).chain(hidden).collect();
+    let users: Vec<u32> = (0..n_users as u32).collect();
+    recommend(scorer, &users, &Ranking { candidates: data.candidates, masks: &masks, k: config.top_k })
+}
+
 struct Training<'a> {
     config: &'a Config,
-    graph: &'a Graph,
+    gradient: &'a Gradient,
+    data: &'a Data<'a>,
     valid: Graph,
-    candidates: &'a Candidates,
     selection: Option<Selection>,
-    uniform: Uniform<'a>,
-    pairs: Vec<(u32, u32)>,
+    rows: RowSource<'a>,
     device: Device,
-    encoder: Box<dyn Encoder + 'a>,
-    sampler: Box<dyn Sampler>,
-    tables: Aligned,
-    adam: Adam,
-    /// With respect to the tables.
-    gradient: Aligned,
-    /// Row-major.
-    encoded: Aligned,
-    batch: Batch,
-    done: usize,
-    since_best: usize,
-    best: Option<Best>,
-    curve: Vec<Point>,
+    pieces: Pieces<'a>,
+    /// What changes from epoch to epoch, but for the tensors.
+    progress: State,
+}
+
+/// What an epoch goes through.
+enum RowSource<'a> {
+    Pairs(Vec<(u32, u32)>),
+    Sequences {
+        sequences: &'a Sequences,
+        /// Those with a position to learn from.
+        users: Vec<u32>,
+        length: usize,
+    },
+}
+
+/// The rows of a step.
+#[derive(Default)]
+struct Rows {
+    users: Vec<u32>,
+    queries: Vec<u32>,
+    positives: Vec<u32>,
+    sequences: Vec<u32>,
+}
+
+impl Rows {
+    fn of_pairs(pairs: &[(u32, u32)]) -> Self {
+        let (users, positives): (Vec<u32>, Vec<u32>) = pairs.iter().copied().unzip();
+        Self { queries: users.clone(), users, positives, sequences: Vec::new() }
+    }
+
+    fn of_sequences(chosen: &[u32], sequences: &Sequences, length: usize) -> Self {
+        let mut rows = Self { sequences: chosen.to_vec(), ..Self::default() };
+        for &user in chosen {
+            let (_, positives) = Sequences::positions(sequences.of(user), length);
+            rows.users.extend(std::iter::repeat_n(user, positives.len()));
+            rows.positives.extend(positives);
+        }
+        rows.queries = (0..rows.users.len() as u32).collect();
+        rows
+    }
 }
 
 /// How the best epoch is found.
@@ -185,16 +240,16 @@ struct Selection {
 }
 
 impl Selection {
-    fn new(config: &Config, data: &Data) -> Result<Option<Self>, TrainError> {
-        let select = &config.select;
+    fn new(config: &Config, gradient: &Gradient, data: &Data) -> Result<Option<Self>, TrainError> {
+        let select = &gradient.select;
         let Some((rule, measure, every)) = select.evaluation() else { return Ok(None) };
         let (name, part, masks_valid) = match select {
             Select::TestOracle { .. } => ("oracle", data.oracle, config.mask == Mask::TrainValid),
             Select::ValidIid { .. } | Select::Last {} => ("valid", Some(data.valid), false),
         };
         // What cannot be ranked is not asked for.
-        let mut relevance = Relevance::new(data.train.n_users, part.into_iter().flat_map(pairs));
-        relevance.remove(edges(data.train));
+        let mut relevance = Relevance::new(data.train.graph.n_users, part.into_iter().flat_map(pairs));
+        relevance.remove(edges(&data.train.graph));
         if masks_valid {
             relevance.remove(pairs(data.valid));
         }
@@ -209,138 +264,153 @@ impl Selection {
 }
 
 impl<'a> Training<'a> {
-    fn new(config: &'a Config, data: &Data<'a>, device: Device) -> Result<Self, TrainError> {
-        let graph = data.train;
-        let pairs: Vec<_> = edges(graph).collect();
-        if pairs.is_empty() || config.drop_last && pairs.len() < config.batch_size {
-            return Err(TrainError::NoBatch { pairs: pairs.len(), batch_size: config.batch_size });
+    fn new(config: &'a Config, gradient: &'a Gradient, data: &'a Data<'a>, device: Device) -> Result<Self, TrainError> {
+        let graph = &data.train.graph;
+        let rows = match gradient.backbone.traits().unit {
+            Unit::Pair => RowSource::Pairs(edges(graph).collect()),
+            Unit::Sequence { length } => {
+                let sequences = data.train.sequences()?;
+                let users = (0..graph.n_users as u32).filter(|&user| sequences.of(user).len() > 1).collect();
+                RowSource::Sequences { sequences, users, length }
+            }
+        };
+        let units = rows.len();
+        if matches!(rows, RowSource::Sequences { .. }) && units == 0 {
+            return Err(TrainError::NoPosition);
         }
-        let layout = Layout { rows: graph.n_users + graph.n_items, dim: config.dim };
-        let tables = layout.arrange(&xavier_tables(config.seed, graph.n_users, graph.n_items, config.dim));
-        let length = tables.len();
+        if units == 0 || gradient.drop_last && units < gradient.batch_size {
+            return Err(TrainError::NoBatch { pairs: units, batch_size: gradient.batch_size });
+        }
         Ok(Self {
             config,
-            graph,
+            gradient,
+            data,
             valid: Graph::with_size(graph.n_users, graph.n_items, data.valid),
-            candidates: data.candidates,
-            selection: Selection::new(config, data)?,
-            uniform: Uniform::new(graph)?,
-            pairs,
-            encoder: config.backbone.encoder(graph, config.dim, device),
-            sampler: config.sampler.sampler(config.seed, config.dim, &config.optimizer, device),
+            selection: Selection::new(config, gradient, data)?,
+            rows,
             device,
-            tables,
-            adam: Adam::new(config.optimizer.clone(), length),
-            gradient: Aligned::zeros(length),
-            encoded: Aligned::zeros(length),
-            batch: Batch::new(graph.n_users, layout),
-            done: 0,
-            since_best: 0,
-            best: None,
-            curve: Vec::new(),
+            pieces: Pieces::new(config, gradient, data.train, device)?,
+            progress: State::default(),
         })
     }
 
-    fn state(&self) -> State {
-        State {
-            epoch: self.done,
-            since_best: self.since_best,
-            tables: self.tables.to_vec(),
-            adam_steps: self.adam.steps,
-            first: self.adam.first.to_vec(),
-            second: self.adam.second.to_vec(),
-            learnt: self.sampler.state(),
-            best: self.best.clone(),
-            curve: self.curve.clone(),
+    /// Everything that changes from epoch to epoch.
+    fn state(&mut self) -> State {
+        let Pieces { backbone, sampler, .. } = &mut self.pieces;
+        let parameters = backbone.parameters();
+        let (mut model, mut optimizer) = (parameters.values(), parameters.moments());
+        let mut of_sampler = Vec::new();
+        if let Some(sampler) = sampler {
+            of_sampler = sampler.state();
+            if let Some(parameters) = sampler.parameters() {
+                of_sampler.extend(parameters.values());
+                optimizer.extend(prefixed("sampler", parameters.moments()));
+            }
         }
+        model.extend(prefixed("sampler", of_sampler));
+        State { tensors: model, moments: optimizer, ..self.progress.clone() }
     }
 
     /// Goes on from `state`; starts over if it is that of another configuration.
     fn restore(&mut self, state: State) {
-        let length = self.tables.len();
-        let vectors = [&state.tables, &state.first, &state.second];
-        let fits = vectors.into_iter().chain(state.best.as_ref().map(|best| &best.tables)).all(|v| v.len() == length);
-        if !fits || !self.sampler.restore(state.learnt) {
-            return;
+        let Pieces { backbone, sampler, .. } = &mut self.pieces;
+        let parameters = backbone.parameters();
+        let before = (parameters.values(), parameters.moments());
+        let mut fits = parameters.restore(&state.tensors, false) && parameters.restore(&state.moments, true);
+        fits &= state.best.as_ref().is_none_or(|best| best.tensors.len() == before.0.len());
+        if let Some(sampler) = sampler {
+            let (of_sampler, moments) = (within("sampler", &state.tensors), within("sampler", &state.moments));
+            fits = fits && sampler.restore(&of_sampler);
+            if let Some(parameters) = sampler.parameters() {
+                fits = fits && parameters.restore(&of_sampler, false) && parameters.restore(&moments, true);
+            }
         }
-        self.adam.steps = state.adam_steps;
-        self.tables.copy_from_slice(&state.tables);
-        self.adam.first.copy_from_slice(&state.first);
-        self.adam.second.copy_from_slice(&state.second);
-        self.done = state.epoch;
-        self.since_best = state.since_best;
-        self.best = state.best;
-        self.curve = state.curve;
+        if fits {
+            self.progress = State { tensors: Vec::new(), moments: Vec::new(), ..state };
+        } else {
+            let parameters = self.pieces.backbone.parameters();
+            parameters.restore(&before.0, false);
+            parameters.restore(&before.1, true);
+        }
     }
 
     fn finished(&self) -> bool {
         let patience = self.selection.as_ref().and_then(|selection| selection.patience);
-        self.done >= self.config.epochs || patience.is_some_and(|patience| self.since_best >= patience)
+        self.progress.epoch >= self.gradient.epochs
+            || patience.is_some_and(|patience| self.progress.since_best >= patience)
     }
 
     fn epoch(&mut self) -> Result<(), TrainError> {
-        let Config { batch_size, seed, .. } = *self.config;
-        let mut pairs = self.pairs.clone();
-        pairs.shuffle(&mut rng::stream(seed, "batch order", self.done as u64));
-        let steps = if self.config.drop_last { pairs.len() / batch_size } else { pairs.len().div_ceil(batch_size) };
+        let Gradient { batch_size, drop_last, epochs, .. } = *self.gradient;
+        let done = self.progress.epoch;
+        let lr = self.gradient.optimizer.lr * self.gradient.schedule.factor(done, epochs);
+        let mut order = rng::stream(self.config.seed, "batch order", done as u64);
+        let units = self.rows.len();
+        let steps = if drop_last { units / batch_size } else { units.div_ceil(batch_size) };
+        let batches: Box<dyn Iterator<Item = Rows> + 'a> = match &self.rows {
+            RowSource::Pairs(pairs) => {
+                let mut pairs = pairs.clone();
+                pairs.shuffle(&mut order);
+                Box::new((0..steps).map(move |step| {
+                    Rows::of_pairs(&pairs[step * batch_size..pairs.len().min((step + 1) * batch_size)])
+                }))
+            }
+            RowSource::Sequences { sequences, users, length } => {
+                let (sequences, length, mut users) = (*sequences, *length, users.clone());
+                users.shuffle(&mut order);
+                Box::new((0..steps).map(move |step| {
+                    let chosen = &users[step * batch_size..users.len().min((step + 1) * batch_size)];
+                    Rows::of_sequences(chosen, sequences, length)
+                }))
+            }
+        };
         let mut means = Means::default();
-        for (number, batch) in pairs.chunks(batch_size).take(steps).enumerate() {
-            let index = (self.done * steps + number) as u64;
-            let (outcome, reg) = self.step(batch, index)?;
-            let parts = outcome.parts.iter().chain(&outcome.diagnostics);
-            parts.chain(&[("reg", reg)]).for_each(|(name, value)| means.add(name, *value, batch.len()));
-            self.sampler.recycle(outcome);
+        for (number, rows) in batches.enumerate() {
+            let batch = Batch {
+                seed: self.config.seed,
+                epoch: done,
+                epochs,
+                step: (done * steps + number) as u64,
+                lr,
+                users: &rows.users,
+                queries: &rows.queries,
+                positives: &rows.positives,
+                sequences: &rows.sequences,
+            };
+            let told = self.pieces.step(&batch)?;
+            told.into_iter().for_each(|(name, value)| means.add(name, value, batch.len()));
         }
-        self.done += 1;
+        self.progress.epoch += 1;
         for (name, value) in means.finish() {
             if !value.is_finite() {
-                return Err(TrainError::Diverged { part: name, value, epoch: self.done });
+                return Err(TrainError::Diverged { part: name, value, epoch: self.progress.epoch });
             }
             self.point(name, value);
         }
-        self.point("lr".into(), self.config.optimizer.lr);
+        self.point("lr".into(), lr);
         self.select()
     }
 
     fn point(&mut self, measure: String, value: f64) {
-        self.curve.push(Point { epoch: self.done, measure, value });
+        self.progress.curve.push(Point { epoch: self.progress.epoch, measure, value });
     }
 
-    /// One optimiser step. Returns what the sampler said, and the regularisation.
-    fn step(&mut self, pairs: &[(u32, u32)], index: u64) -> Result<(Outcome, f64), TrainError> {
-        let Config { dim, seed, epochs, batch_size, .. } = *self.config;
-        let Self { batch, gradient, .. } = self;
-        batch.fill(pairs, &self.uniform, seed, index);
-        let read = if self.config.sampler.reads_all_items() { Nodes::All } else { batch.nodes() };
-        self.encoder.encode(&self.tables, read, &mut self.encoded);
-        let outcome = self.sampler.step(&Step {
-            seed,
-            epoch: self.done,
-            epochs,
-            index,
-            users: &batch.users,
-            positives: &batch.positives,
-            negatives: &batch.negatives,
-            encoded: &self.encoded,
-            n_users: self.graph.n_users,
-            dim,
-        })?;
-        self.encoder.pull_back(&batch.summands(&outcome), batch.nodes(), gradient);
-        let penalty = batch.regularise(&self.config.reg, &self.tables, batch_size, gradient);
-        self.adam.step(&mut self.tables, gradient);
-        batch.clear();
-        Ok((outcome, penalty))
-    }
-
-    /// Evaluates, when it is time to, and keeps the tables if they are the best.
+    /// Evaluates, when it is time to, and keeps the model if it is the best.
     fn select(&mut self) -> Result<(), TrainError> {
-        let last = self.done == self.config.epochs;
-        let due = |selection: &&Selection| last || self.done.is_multiple_of(selection.every);
+        let done = self.progress.epoch;
+        let last = done == self.gradient.epochs;
+        let due = |selection: &&Selection| last || done.is_multiple_of(selection.every);
         let Some(selection) = self.selection.as_ref().filter(due) else { return Ok(()) };
-        self.encoder.encode(&self.tables, Nodes::All, &mut self.encoded);
+        let then = selection.masks_valid.then_some(self.data.valid);
+        self.pieces.encode_all(&Histories { train: self.data.train, then })?;
         let longest = selection.criterion.metrics().iter().map(|metric| metric.k()).max().unwrap_or(0);
-        let ranked = self.rank(&selection.users, selection.masks_valid, longest)?;
-        let mut lists = vec![Vec::new(); self.graph.n_users];
+        let masks: Vec<&Graph> =
+            std::iter::once(&self.data.train.graph).chain(selection.masks_valid.then_some(&self.valid)).collect();
+        let ranking = Ranking { candidates: self.data.candidates, masks: &masks, k: longest };
+        let scored = self.pieces.scored();
+        let scorer = Scorer::Vectors { vectors: &scored, device: self.device };
+        let ranked = recommend(&scorer, &selection.users, &ranking)?;
+        let mut lists = vec![Vec::new(); self.data.train.graph.n_users];
         for (&user, list) in selection.users.iter().zip(ranked) {
             lists[user as usize] = list.into_iter().map(|scored| scored.item).collect::<Vec<u32>>();
         }
@@ -352,40 +422,60 @@ impl<'a> Training<'a> {
             .zip(&values)
             .map(|(metric, &value)| (format!("{}_{metric}", selection.name), value))
             .collect();
-        if self.best.as_ref().is_none_or(|best| selection.criterion.better(&values, &best.values)) {
-            self.best = Some(Best { epoch: self.done, values, tables: self.tables.to_vec() });
-            self.since_best = 0;
+        if self.progress.best.as_ref().is_none_or(|best| selection.criterion.better(&values, &best.values)) {
+            let tensors = self.pieces.backbone.parameters().values();
+            self.progress.best = Some(Best { epoch: done, values, tensors });
+            self.progress.since_best = 0;
         } else {
-            self.since_best += 1;
+            self.progress.since_best += 1;
         }
         named.into_iter().for_each(|(name, value)| self.point(name, value));
         Ok(())
     }
 
-    /// The `k` best items of each of `users` by the vectors of now.
-    fn rank(&self, users: &[u32], mask_valid: bool, k: usize) -> Result<Vec<Vec<Scored>>, RankError> {
-        let masks: Vec<&Graph> = std::iter::once(self.graph).chain(mask_valid.then_some(&self.valid)).collect();
-        let ranking = Ranking { candidates: self.candidates, masks: &masks, k };
-        recommend(&self.encoded, self.graph.n_users, self.config.dim, users, &ranking, self.device)
+    fn model(mut self) -> Result<Trained, TrainError> {
+        let State { best, epoch: epochs, curve, .. } = std::mem::take(&mut self.progress);
+        let best_epoch = best.as_ref().map_or(epochs, |best| best.epoch);
+        if let Some(best) = best {
+            self.pieces.backbone.parameters().restore(&best.tensors, false);
+        }
+        let then = (self.config.mask == Mask::TrainValid).then_some(self.data.valid);
+        self.pieces.encode_all(&Histories { train: self.data.train, then })?;
+        let vectors = self.pieces.scored();
+        let scorer = Scorer::Vectors { vectors: &vectors, device: self.device };
+        let recommendations = rank_everyone(self.config, self.data, &scorer)?;
+        let Pieces { backbone, sampler, .. } = &mut self.pieces;
+        let mut parameters = backbone.parameters().count();
+        if let Some(sampler) = sampler {
+            parameters += sampler.trained();
+            parameters += sampler.parameters().map_or(0, |parameters| parameters.count());
+        }
+        Ok(Trained { vectors: Some(vectors), recommendations, curve, best_epoch, epochs, parameters })
     }
+}
 
-    fn model(mut self) -> Result<Model, TrainError> {
-        let (best_epoch, tables) = match &self.best {
-            Some(best) => (best.epoch, best.tables.as_slice()),
-            None => (self.done, &*self.tables),
-        };
-        self.encoder.encode(tables, Nodes::All, &mut self.encoded);
-        let users: Vec<u32> = (0..self.graph.n_users as u32).collect();
-        let recommendations = self.rank(&users, self.config.mask == Mask::TrainValid, self.config.top_k)?;
-        Ok(Model {
-            encoded: self.encoded.to_vec(),
-            recommendations,
-            curve: self.curve,
-            best_epoch,
-            epochs: self.done,
-            parameters: tables.len() + self.sampler.parameters(),
-        })
+impl RowSource<'_> {
+    /// Pairs, or sequences.
+    fn len(&self) -> usize {
+        match self {
+            Self::Pairs(pairs) => pairs.len(),
+            Self::Sequences { users, .. } => users.len(),
+        }
     }
+}
+
+/// Tensors under a name of their own.
+fn prefixed(prefix: &str, tensors: Vec<NamedTensor>) -> impl Iterator<Item = NamedTensor> {
+    tensors.into_iter().map(move |tensor| NamedTensor { name: format!("{prefix}.{}", tensor.name), ..tensor })
+}
+
+/// Those with this prefix, without it.
+fn within(prefix: &str, tensors: &[NamedTensor]) -> Vec<NamedTensor> {
+    let own = |tensor: &NamedTensor| {
+        let name = tensor.name.strip_prefix(prefix)?.strip_prefix('.')?.to_owned();
+        Some(NamedTensor { name, ..tensor.clone() })
+    };
+    tensors.iter().filter_map(own).collect()
 }
 
 fn pairs(part: &Interactions) -> impl Iterator<Item = (u32, u32)> {

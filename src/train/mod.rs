@@ -1,27 +1,26 @@
-//! Training: mini-batches, optimiser, choice of the best epoch, full ranking. Works on plain data and tells a
-//! [`Watch`] how far it is; it knows neither files nor stages nor the language of pipelines.
+//! Training: mini-batches, choice of the best epoch, full ranking. Works on plain data and on the traits of
+//! [`method`](crate::method) alone, and tells a [`Watch`] how far it is; it knows neither files nor stages nor the language
+//! of pipelines.
 
-#[cfg(feature = "torch")]
-mod batch;
 mod candidates;
-#[cfg(feature = "torch")]
 mod checkpoint;
 pub mod config;
-#[cfg(feature = "torch")]
-pub mod device;
-#[cfg(feature = "torch")]
+mod cosine;
+mod device;
 mod fit;
-#[cfg(feature = "torch")]
+mod memory;
 mod rank;
-mod regularisation;
 mod select;
-mod spelling;
-#[cfg(all(test, feature = "torch"))]
+mod step;
+#[cfg(test)]
 mod tests;
 
 pub use candidates::{CandidateRule, Candidates, ItemList, SplitPart};
 pub use config::{Config, Device};
-#[cfg(feature = "torch")]
-pub use fit::{Data, EpochEnd, Model, Point, TrainError, Watch, fit};
-#[cfg(feature = "torch")]
-pub use rank::{RankError, Ranking, Scored, recommend};
+pub use device::{NoGpu, choose, name};
+pub use fit::{Data, EpochEnd, Point, TrainError, Trained, Watch, fit};
+pub use memory::bytes as memory_bytes;
+pub use rank::{RankError, Ranking, Scored, Scorer, recommend};
+
+/// The version of the training loop, which enters keys beside those of the methods.
+pub const VERSION: u32 = 1;

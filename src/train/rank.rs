@@ -1,18 +1,16 @@
 //! Full ranking: every candidate is scored for every user, and the best are kept.
 //!
 //! The order is total: score descending, then as [`Candidates`] orders equal scores. A score that is no number fails the
-//! ranking. On the processor, scores are used while they are in its cache and never kept; see [`device`] for other
-//! devices.
-
-mod device;
+//! ranking. Inner products on the processor are used while they are in its cache and never kept.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
-use tch::Device;
 
 use super::Candidates;
 use crate::data::Graph;
 use crate::kernel::{HEIGHT, LANES, Lanes, Packed, tile};
+use crate::method::backend::torch::Products;
+use crate::method::{Device, Recommender, Vectors};
 
 /// Items whose scores are computed together.
 const CHUNK: usize = 16 * HEIGHT;
@@ -45,31 +43,51 @@ pub struct RankError {
     pub item: u32,
 }
 
+/// Users per block, where their scores are kept.
+const BLOCK: usize = 256;
+
+/// What scores come from.
+#[derive(Clone, Copy)]
+pub enum Scorer<'a> {
+    /// Inner products of vectors, computed on `device`.
+    Vectors { vectors: &'a Vectors, device: Device },
+    /// A fitted recommender, which is told the items that a user has in `train`.
+    Recommender { recommender: &'a dyn Recommender, train: &'a Graph },
+}
+
 /// The best items of each of `users`, best first. Shorter lists where fewer items are left.
-/// `encoded` holds the vectors `[U + I, dim]`, users first; a score is an inner product, computed on `device`.
-pub fn recommend(
-    encoded: &[f32],
-    n_users: usize,
-    dim: usize,
-    users: &[u32],
-    ranking: &Ranking,
-    device: Device,
-) -> Result<Vec<Vec<Scored>>, RankError> {
-    let (user_rows, items) = encoded.split_at(n_users * dim);
-    let vectors = |users: &[u32]| -> Vec<f32> {
-        users.iter().flat_map(|&user| &user_rows[user as usize * dim..][..dim]).copied().collect()
-    };
-    if device != Device::Cpu {
-        return device::recommend(vectors, items, dim, users, ranking, device);
+pub fn recommend(scorer: &Scorer, users: &[u32], ranking: &Ranking) -> Result<Vec<Vec<Scored>>, RankError> {
+    match *scorer {
+        Scorer::Vectors { vectors, device: Device::Cpu } => by_tiles(vectors, users, ranking),
+        Scorer::Vectors { vectors, device } => by_libtorch(vectors, device, users, ranking),
+        Scorer::Recommender { recommender, train } => {
+            let n_items = train.n_items;
+            let rank = |all: &mut (Vec<f32>, Vec<f32>), &user: &u32| {
+                let (all, scores) = all;
+                recommender.scores(user, train.items_of(user), all);
+                scores.clear();
+                scores.extend(ranking.candidates.order().iter().map(|&item| all[item as usize]));
+                best_of_row(user, scores, ranking)
+            };
+            users.par_iter().map_init(|| (vec![0.0; n_items], Vec::new()), rank).collect()
+        }
     }
+}
+
+/// The query vectors of users, one after the other.
+fn queries(vectors: &Vectors, users: &[u32]) -> Vec<f32> {
+    users.iter().flat_map(|&user| vectors.query(user)).copied().collect()
+}
+
+fn by_tiles(vectors: &Vectors, users: &[u32], ranking: &Ranking) -> Result<Vec<Vec<Scored>>, RankError> {
     // In the order of equal scores, so that of two the one that comes first stands first.
-    let order = ranking.candidates.order();
+    let (order, dim) = (ranking.candidates.order(), vectors.width);
     let count = order.len();
-    let items = Packed::new(count, dim, |place, column| items[order[place] as usize * dim + column]);
+    let items = Packed::new(count, dim, |place, column| vectors.items[order[place] as usize * dim + column]);
     let ranked: Result<Vec<Vec<Vec<Scored>>>, RankError> = users
         .par_chunks(LANES)
         .map(|users| {
-            let vectors = tile(&vectors(users), dim);
+            let vectors = tile(&queries(vectors, users), dim);
             let mut best = Best::new(users, ranking);
             let mut scores = vec![[0.0; LANES]; CHUNK];
             for start in (0..count).step_by(CHUNK) {
@@ -83,6 +101,50 @@ pub fn recommend(
         })
         .collect();
     Ok(ranked?.into_iter().flatten().collect())
+}
+
+/// Scores on any device that libtorch knows, the best of them on the processor.
+fn by_libtorch(
+    vectors: &Vectors,
+    device: Device,
+    users: &[u32],
+    ranking: &Ranking,
+) -> Result<Vec<Vec<Scored>>, RankError> {
+    let order = ranking.candidates.order();
+    let items: Vec<f32> = order.iter().flat_map(|&item| vectors.item(item)).copied().collect();
+    let products = Products::new(&items, vectors.width, device);
+    let blocks: Vec<_> = users.chunks(BLOCK).map(|users| (users, products.share())).collect();
+    let ranked: Result<Vec<_>, RankError> = blocks
+        .into_par_iter()
+        .map(|(users, products)| {
+            let mut scores = products.scores(&queries(vectors, users));
+            let rows = users.iter().zip(scores.chunks_exact_mut(order.len().max(1)));
+            rows.map(|(&user, scores)| best_of_row(user, scores, ranking)).collect::<Result<Vec<_>, _>>()
+        })
+        .collect();
+    Ok(ranked?.into_iter().flatten().collect())
+}
+
+/// The best of the scores of all candidates, in their order. Scores of minus infinity are left out.
+fn best_of_row(user: u32, scores: &mut [f32], ranking: &Ranking) -> Result<Vec<Scored>, RankError> {
+    for mask in ranking.masks {
+        for place in mask.items_of(user).iter().filter_map(|&item| ranking.candidates.place(item)) {
+            scores[place] = f32::NEG_INFINITY;
+        }
+    }
+    let mut top = Top::new(ranking);
+    let mut least = f32::NEG_INFINITY;
+    for (&item, &score) in ranking.candidates.order().iter().zip(&*scores) {
+        // Written so that NaN does not pass by. An equal score never enters a full list.
+        if score <= least {
+            continue;
+        }
+        if score.is_nan() {
+            return Err(RankError { user, item });
+        }
+        least = top.enter(item, score);
+    }
+    Ok(top.finish())
 }
 
 /// The best items of up to [`LANES`] users, as candidates come by in their order.
@@ -181,8 +243,18 @@ fn candidates(scores: &[Lanes], least: &Lanes, rows: &mut Vec<usize>) {
 mod tests {
     use super::*;
     use crate::data::Interactions;
+    use crate::kernel::Aligned;
     use crate::rng;
     use rand::RngExt;
+
+    /// A recommender of these scores.
+    struct Given(Vec<f32>);
+
+    impl Recommender for Given {
+        fn scores(&self, _: u32, _: &[u32], scores: &mut [f32]) {
+            scores.copy_from_slice(&self.0);
+        }
+    }
 
     fn ids(top: &[Scored]) -> Vec<u32> {
         top.iter().map(|scored| scored.item).collect()
@@ -196,11 +268,13 @@ mod tests {
     /// The best of `scores` for one user, whose vector is 1 as the items' are their scores: on the processor, and the
     /// same by libtorch.
     fn best_of(scores: &[f32], candidates: &Candidates, k: usize) -> Result<Vec<Scored>, RankError> {
-        let encoded: Vec<f32> = [1.0].iter().chain(scores).copied().collect();
+        let vectors = Vectors { width: 1, queries: Aligned::from(&[1.0][..]), items: Aligned::from(scores) };
         let ranking = Ranking { candidates, masks: &[], k };
-        let lists = recommend(&encoded, 1, 1, &[0], &ranking, Device::Cpu);
-        let by_libtorch = device::recommend(|_| vec![1.0], scores, 1, &[0], &ranking, Device::Cpu);
-        assert_eq!(lists, by_libtorch);
+        let lists = recommend(&Scorer::Vectors { vectors: &vectors, device: Device::Cpu }, &[0], &ranking);
+        assert_eq!(lists, by_libtorch(&vectors, Device::Cpu, &[0], &ranking));
+        let train = Graph::with_size(1, scores.len(), &Interactions::default());
+        let scorer = Scorer::Recommender { recommender: &Given(scores.to_vec()), train: &train };
+        assert_eq!(lists, recommend(&scorer, &[0], &ranking));
         lists.map(|mut lists| lists.remove(0))
     }
 
@@ -282,19 +356,19 @@ mod tests {
     fn libtorch_agrees() {
         let (users, items, dim) = (70, 400, 12);
         let mut rng = rng::stream(2, "test", 0);
-        let encoded: Vec<f32> = (0..(users + items) * dim).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let mut draw = |rows: usize| (0..rows * dim).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>();
+        let (of_users, of_items) = (draw(users), draw(items));
+        let vectors =
+            Vectors { width: dim, queries: Aligned::from(&of_users[..]), items: Aligned::from(&of_items[..]) };
         let ranked: Vec<u32> = (0..users as u32).rev().collect();
         // Every third item is none.
         let candidates = Candidates::in_order((0..items as u32).rev().filter(|item| item % 3 != 0).collect(), items);
         let seen = Interactions { user: vec![0, 5, 69], item: vec![1, 200, 398], ..Interactions::default() };
         let mask = Graph::with_size(users, items, &seen);
         let ranking = Ranking { candidates: &candidates, masks: &[&mask], k: 10 };
-        let in_tiles = recommend(&encoded, users, dim, &ranked, &ranking, Device::Cpu).unwrap();
-        let vectors = |users: &[u32]| -> Vec<f32> {
-            users.iter().flat_map(|&user| &encoded[user as usize * dim..][..dim]).copied().collect()
-        };
-        let items = &encoded[users * dim..];
-        let by_libtorch = device::recommend(vectors, items, dim, &ranked, &ranking, Device::Cpu).unwrap();
+        let scorer = Scorer::Vectors { vectors: &vectors, device: Device::Cpu };
+        let in_tiles = recommend(&scorer, &ranked, &ranking).unwrap();
+        let by_libtorch = by_libtorch(&vectors, Device::Cpu, &ranked, &ranking).unwrap();
         for (tiles, libtorch) in in_tiles.iter().flatten().zip(by_libtorch.iter().flatten()) {
             assert!(tiles.item == libtorch.item && (tiles.score - libtorch.score).abs() < 1e-5);
             assert!(tiles.item % 3 != 0);
@@ -312,9 +386,10 @@ mod tests {
         };
         let (train, valid) = (pairs(&[0, 1], &[2, 0]), pairs(&[0], &[0]));
         // Users 1 and 2, items 1, 2 and 3, width 1.
-        let encoded = [1.0, 2.0, 1.0, 2.0, 3.0];
+        let (of_users, of_items) = (Aligned::from(&[1.0, 2.0][..]), Aligned::from(&[1.0, 2.0, 3.0][..]));
+        let vectors = Vectors { width: 1, queries: of_users, items: of_items };
         let ranking = Ranking { candidates: &ascending(3), masks: &[&train, &valid], k: 3 };
-        let lists = recommend(&encoded, 2, 1, &[0, 1], &ranking, Device::Cpu).unwrap();
+        let lists = recommend(&Scorer::Vectors { vectors: &vectors, device: Device::Cpu }, &[0, 1], &ranking).unwrap();
         let scored = |item, score| Scored { item, score, tied: false };
         assert_eq!(lists[0], [scored(1, 2.0)]);
         assert_eq!(lists[1], [scored(2, 6.0), scored(1, 4.0)]);

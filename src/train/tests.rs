@@ -7,17 +7,18 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
-use super::{Candidates, Config, Data, EpochEnd, Model, TrainError, Watch, fit};
+use super::config::{Gradient, Model};
+use super::{Candidates, Config, Data, EpochEnd, TrainError, Trained, Watch, fit};
 use crate::data::{Graph, Interactions};
-use crate::model::xavier_tables;
+use crate::method::sampler::UniformDraws;
+use crate::method::{Batch, Device, TrainingData, xavier_tables};
 use crate::rng;
-use crate::sampler::Uniform;
 
 const USERS: usize = 90;
 const ITEMS: usize = 60;
 
 /// Interactions with two tastes: users and items of equal parity.
-fn parts() -> (Graph, Interactions, Interactions) {
+fn parts() -> (TrainingData, Interactions, Interactions) {
     let mut rng = rng::stream(11, "test data", 0);
     let mut parts = [const { Vec::new() }; 3];
     for user in 0..USERS as u32 {
@@ -32,7 +33,7 @@ fn parts() -> (Graph, Interactions, Interactions) {
         item: pairs.iter().map(|pair| pair.1).collect(),
         ..Interactions::default()
     });
-    (Graph::with_size(USERS, ITEMS, &train), valid, test)
+    (TrainingData::over(Graph::with_size(USERS, ITEMS, &train), train), valid, test)
 }
 
 /// All items, equal scores by ascending item.
@@ -49,6 +50,13 @@ fn config(changes: Value) -> Config {
     serde_json::from_value(value).unwrap()
 }
 
+/// A training with gradients, changed.
+fn changed(mut config: Config, change: impl FnOnce(&mut Gradient)) -> Config {
+    let Model::Gradient(gradient) = &mut config.model else { panic!("{config:?}") };
+    change(gradient);
+    config
+}
+
 /// Keeps the last checkpoint, and stops after an epoch if told to.
 #[derive(Default)]
 struct Keep {
@@ -57,28 +65,28 @@ struct Keep {
 }
 
 impl Watch for Keep {
-    fn epoch(&mut self, end: &EpochEnd, checkpoint: &dyn Fn() -> Vec<u8>) -> ControlFlow<()> {
+    fn epoch(&mut self, end: &EpochEnd, checkpoint: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()> {
         self.checkpoint = checkpoint();
         if self.stop_after == Some(end.done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
-fn train_with(config: &Config, threads: usize, resume: Option<&[u8]>, keep: &mut Keep) -> Result<Model, TrainError> {
-    let (graph, valid, test) = parts();
-    let data = Data { train: &graph, valid: &valid, oracle: Some(&test), candidates: &everything() };
+fn train_with(config: &Config, threads: usize, resume: Option<&[u8]>, keep: &mut Keep) -> Result<Trained, TrainError> {
+    let (train, valid, test) = parts();
+    let data = Data { train: &train, valid: &valid, oracle: Some(&test), candidates: &everything() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let mut result = None;
     let keep = std::sync::Mutex::new(keep);
-    pool.install(|| result = Some(fit(config, &data, tch::Device::Cpu, resume, *keep.lock().unwrap())));
+    pool.install(|| result = Some(fit(config, &data, Device::Cpu, resume, *keep.lock().unwrap())));
     result.unwrap()
 }
 
-fn train(config: &Config) -> Model {
+fn train(config: &Config) -> Trained {
     train_with(config, 2, None, &mut Keep::default()).unwrap()
 }
 
 /// The values of a measure over the epochs.
-fn curve(model: &Model, measure: &str) -> Vec<f64> {
+fn curve(model: &Trained, measure: &str) -> Vec<f64> {
     model.curve.iter().filter(|point| point.measure == measure).map(|point| point.value).collect()
 }
 
@@ -134,7 +142,7 @@ fn cnsdiff_with_everything_off_is_the_uniform_sampler() {
 
 #[test]
 fn it_learns_and_recommends_what_is_new() {
-    let (graph, valid, _) = parts();
+    let (data, valid, _) = parts();
     for backbone in ["mf", "lightgcn"] {
         let model = train(&config(json!({
             "backbone": backbone, "epochs": 30, "select": { "valid_iid": { "patience": 0 } },
@@ -145,7 +153,7 @@ fn it_learns_and_recommends_what_is_new() {
         assert!(curve(&model, "valid_recall@20")[29] > 0.8);
         let valid = Graph::with_size(USERS, ITEMS, &valid);
         for (user, list) in (0u32..).zip(&model.recommendations) {
-            assert!(list.iter().all(|one| !graph.contains(user, one.item) && !valid.contains(user, one.item)));
+            assert!(list.iter().all(|one| !data.graph.contains(user, one.item) && !valid.contains(user, one.item)));
         }
     }
 }
@@ -162,7 +170,7 @@ fn the_best_epoch_is_kept_and_patience_ends() {
     let best = values.iter().copied().fold(f64::MIN, f64::max);
     assert_eq!(values[model.best_epoch - 1], best);
     assert_eq!(model.epochs, model.best_epoch + 3);
-    let stopped = super::Config { epochs: model.best_epoch, ..config };
+    let stopped = changed(config, |gradient| gradient.epochs = model.best_epoch);
     assert_eq!(train(&stopped).recommendations, model.recommendations);
 }
 
@@ -171,10 +179,10 @@ fn the_oracle_is_used_only_when_asked_for() {
     let model = train(&config(json!({ "select": "test_oracle" })));
     assert_eq!(curve(&model, "oracle_ndcg@20").len(), 4);
     assert!(curve(&model, "valid_ndcg@20").is_empty());
-    let (graph, valid, _) = parts();
-    let data = Data { train: &graph, valid: &valid, oracle: None, candidates: &everything() };
-    let error = fit(&config(json!({ "select": "test_oracle" })), &data, tch::Device::Cpu, None, &mut Keep::default())
-        .unwrap_err();
+    let (train, valid, _) = parts();
+    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &everything() };
+    let error =
+        fit(&config(json!({ "select": "test_oracle" })), &data, Device::Cpu, None, &mut Keep::default()).unwrap_err();
     assert_eq!(error, TrainError::NothingToSelectBy { rule: "test_oracle" });
 }
 
@@ -196,7 +204,7 @@ fn generated_negatives_are_described_once_they_are_used() {
 fn a_batch_larger_than_the_data_needs_the_short_batch() {
     let whole = json!({ "batch_size": 100_000, "epochs": 1 });
     assert_eq!(train(&config(whole.clone())).epochs, 1);
-    let dropped = super::Config { drop_last: true, ..config(whole) };
+    let dropped = changed(config(whole), |gradient| gradient.drop_last = true);
     let error = train_with(&dropped, 1, None, &mut Keep::default()).unwrap_err();
     assert!(matches!(error, TrainError::NoBatch { batch_size: 100_000, .. }));
 }
@@ -210,7 +218,8 @@ fn divergence_is_told() {
 
 /// Two epochs of LightGCN with uniform negatives, from their definition: dense f64 arithmetic on the same draws.
 struct Dense<'a> {
-    config: &'a Config,
+    seed: u64,
+    config: &'a Gradient,
     graph: &'a Graph,
     /// The tables, and Adam's moments of them.
     tables: Vec<f64>,
@@ -244,10 +253,21 @@ impl Dense<'_> {
     }
 
     fn step(&mut self, pairs: &[(u32, u32)], index: u64) {
-        let Config { dim, seed, batch_size, ref optimizer, ref reg, .. } = *self.config;
+        let Gradient { dim, batch_size, ref optimizer, ref reg, .. } = *self.config;
         let users: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
         let mut negatives = Vec::new();
-        Uniform::new(self.graph).unwrap().draw(&users, seed, index, &mut negatives);
+        let batch = Batch {
+            seed: self.seed,
+            epoch: 0,
+            epochs: 1,
+            step: index,
+            lr: optimizer.lr,
+            users: &users,
+            queries: &users,
+            positives: &users,
+            sequences: &[],
+        };
+        UniformDraws::new(self.graph).unwrap().draw(&batch, 1, &mut negatives);
         let rows: Vec<[usize; 3]> = pairs
             .iter()
             .zip(negatives)
@@ -289,22 +309,25 @@ impl Dense<'_> {
 #[test]
 fn a_training_is_what_its_definition_says() {
     let config = config(json!({ "epochs": 2, "batch_size": 250, "select": "last", "sampler": "uniform" }));
-    let (graph, ..) = parts();
-    let tables: Vec<f64> = xavier_tables(config.seed, USERS, ITEMS, config.dim).into_iter().map(f64::from).collect();
+    let (TrainingData { graph, .. }, ..) = parts();
+    let (seed, gradient) = (config.seed, config.gradient().unwrap());
+    let tables: Vec<f64> = xavier_tables(seed, USERS, ITEMS, gradient.dim).into_iter().map(f64::from).collect();
     let zeros = vec![0.0; tables.len()];
-    let mut dense = Dense { config: &config, graph: &graph, tables, first: zeros.clone(), second: zeros, steps: 0 };
+    let mut dense =
+        Dense { seed, config: gradient, graph: &graph, tables, first: zeros.clone(), second: zeros, steps: 0 };
     let mut index = 0;
     for epoch in 0..2 {
         let mut pairs: Vec<(u32, u32)> =
             (0..USERS as u32).flat_map(|user| graph.items_of(user).iter().map(move |&item| (user, item))).collect();
-        pairs.shuffle(&mut rng::stream(config.seed, "batch order", epoch));
-        for batch in pairs.chunks(config.batch_size) {
+        pairs.shuffle(&mut rng::stream(seed, "batch order", epoch));
+        for batch in pairs.chunks(gradient.batch_size) {
             dense.step(batch, index);
             index += 1;
         }
     }
     assert!(index > 8, "{index} steps");
-    let (found, expected) = (train(&config).encoded, dense.encode(&dense.tables));
+    let vectors = train(&config).vectors.unwrap();
+    let (found, expected) = ([&vectors.queries[..], &vectors.items].concat(), dense.encode(&dense.tables));
     let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
     let gap = found.iter().zip(&expected).fold(0.0f64, |max, (&a, b)| max.max((f64::from(a) - b).abs()));
     assert!(found.len() == expected.len() && gap < 1e-4 * scale, "off by {gap}, of {scale}");

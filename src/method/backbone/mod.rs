@@ -24,6 +24,14 @@ pub enum Unit {
     },
 }
 
+/// How a vector is made of its hops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    #[default]
+    Mean,
+    Concatenation,
+}
+
 /// What is asked of a backbone before it is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BackboneTraits {
@@ -32,6 +40,8 @@ pub struct BackboneTraits {
     pub libtorch: bool,
     /// Hops whose vectors can be had one by one, none if it has no hops.
     pub hops: usize,
+    /// How a vector is made of its hops.
+    pub pooling: Pooling,
     /// Names of the loss terms that it adds to those of the loss.
     pub terms: &'static [&'static str],
     /// Trained numbers beside the two tables, and numbers that a step holds per node: for the estimate of memory.

@@ -16,7 +16,8 @@ impl Method for Bpr {
     const NAME: &'static str = "bpr";
     const VERSION: u32 = 1;
     const DOC: &'static str = "`mean -ln sigma(s_ui - s_uj)`, over all negatives of all rows.";
-    const SOURCE: &'static str = "Rendle et al., BPR, UAI 2009, without the constant that SELFRec adds within the logarithm.";
+    const SOURCE: &'static str =
+        "Rendle et al., BPR, UAI 2009, without the constant that SELFRec adds within the logarithm.";
 }
 
 impl LossMethod for Bpr {

@@ -8,10 +8,10 @@ mod softmax;
 
 pub use scored::{BLOCK, minus_log_sigmoid, resize};
 
+use super::Setup;
 use super::rows::Gathered;
 use super::sampler::StepGradient;
 use super::spec::{Method, MethodError, methods};
-use super::Setup;
 
 /// Whether a loss takes negatives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! Optimisers: how tensors follow their gradients, and how the learning rate goes over the epochs.
 
-mod step;
 mod schedule;
+mod step;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use step::apply;
 pub use schedule::Schedule;
+pub use step::apply;
 
 use super::spec::Mistake;
 

@@ -47,7 +47,9 @@ impl Schedule {
     pub fn check(&self) -> Result<(), Mistake> {
         let (name, value, holds) = match *self {
             Self::Constant {} => return Ok(()),
-            Self::Step { every: 0, .. } => return Err(Mistake::new(&["schedule", "step", "every"], "must be at least 1")),
+            Self::Step { every: 0, .. } => {
+                return Err(Mistake::new(&["schedule", "step", "every"], "must be at least 1"));
+            }
             Self::Step { factor, .. } => ("step", factor, factor > 0.0 && factor <= 1.0),
             Self::Exponential { factor } => ("exponential", factor, factor > 0.0 && factor <= 1.0),
             Self::Cosine { floor } => ("cosine", floor, (0.0..=1.0).contains(&floor)),

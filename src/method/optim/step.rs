@@ -36,12 +36,8 @@ pub fn apply(update: &Update, values: &mut [f32], gradient: &[f32], moments: [&m
                 .for_each(|(((values, gradient), first), second)| step(&adam, values, gradient, first, second));
         }
         Rule::Sgd { momentum, decay } => {
-            let sgd = Sgd {
-                rate: update.lr as f32,
-                momentum: momentum as f32,
-                decay: decay as f32,
-                scale: update.scale,
-            };
+            let sgd =
+                Sgd { rate: update.lr as f32, momentum: momentum as f32, decay: decay as f32, scale: update.scale };
             let chunks = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
             if momentum > 0.0 {
                 let chunks = chunks.zip(first.par_chunks_mut(CHUNK));

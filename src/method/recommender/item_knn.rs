@@ -59,11 +59,11 @@ impl Neighbours {
                     counts[other as usize] += 1;
                 }
             }
-            let of = |other: u32, count: u32| {
-                (f64::from(count) / ((degree(item) * degree(other)).sqrt() + shrink)) as f32
-            };
+            let of =
+                |other: u32, count: u32| (f64::from(count) / ((degree(item) * degree(other)).sqrt() + shrink)) as f32;
             let others = seen.iter().filter(|&&other| other != item);
-            let mut nearest: Vec<(u32, f32)> = others.map(|&other| (other, of(other, counts[other as usize]))).collect();
+            let mut nearest: Vec<(u32, f32)> =
+                others.map(|&other| (other, of(other, counts[other as usize]))).collect();
             seen.drain(..).for_each(|other| counts[other as usize] = 0);
             let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
             if nearest.len() > neighbours {

@@ -3,9 +3,9 @@
 mod item_knn;
 mod popularity;
 
+use super::Setup;
 use super::data::TrainingData;
 use super::spec::{Method, MethodError, methods};
-use super::Setup;
 
 /// What is asked of a recommender before it is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -56,6 +56,9 @@ impl Sampler for Hardest<'_> {
     }
 
     fn choose(&mut self, step: &Step) -> Result<Negatives, MethodError> {
-        Ok(Negatives::Items { ids: step.pick(self.candidates, |row, item| dot(step.query(row), step.item(item))), log_q: None })
+        Ok(Negatives::Items {
+            ids: step.pick(self.candidates, |row, item| dot(step.query(row), step.item(item))),
+            log_q: None,
+        })
     }
 }

@@ -126,4 +126,3 @@ methods! {
     dns::Dns,
     Cnsdiff,
 }
-

@@ -148,8 +148,7 @@ mod tests {
 
     fn draw_for(draws: &UniformDraws, users: &[u32], per_row: usize, seed: u64, step: u64) -> Vec<u32> {
         let mut drawn = Vec::new();
-        let batch =
-            Batch {
+        let batch = Batch {
             seed,
             epoch: 0,
             epochs: 1,

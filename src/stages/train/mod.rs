@@ -1,16 +1,14 @@
 //! Stage kind `train`: a model trained on a split. What the language and the scheduler must know of it; how it runs is
 //! in `run`, which only the worker binary holds.
 
-#[cfg(feature = "torch")]
 mod candidates;
-#[cfg(feature = "torch")]
 mod run;
 
 use crate::engine::stage::{Facet, RawSource, Resources, Stage};
+use crate::method::Mistake;
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
-use crate::train::{CandidateRule, Config, Device};
+use crate::train::{self, CandidateRule, Config, Device};
 
-#[cfg(feature = "torch")]
 pub use run::run;
 
 pub struct Train;
@@ -53,7 +51,11 @@ impl Stage for Train {
                     doc: "From 1; equal scores by a hash of the seed and the item's key.",
                 },
                 Column { name: "item", dtype: "u32", doc: "Dense id." },
-                Column { name: "score", dtype: "f32", doc: "Inner product of the vectors." },
+                Column {
+                    name: "score",
+                    dtype: "f32",
+                    doc: "Inner product of the vectors, or the recommender's score.",
+                },
                 Column { name: "tied", dtype: "bool", doc: "The next item, listed or not, has the same score." },
             ]),
         },
@@ -64,11 +66,11 @@ impl Stage for Train {
         },
         Output {
             name: "embeddings",
-            doc: "The vectors that are scored, users before items.",
+            doc: "The vectors that are scored, users before items; none where a recommender has no vectors.",
             form: Form::Table(&[
                 Column { name: "side", dtype: "utf8", doc: "`user` or `item`." },
                 Column { name: "id", dtype: "u32", doc: "Dense id." },
-                Column { name: "vector", dtype: "fixed_size_list<f32>", doc: "Of length `dim`." },
+                Column { name: "vector", dtype: "fixed_size_list<f32>", doc: "As wide as the backbone makes them." },
             ]),
         },
         Output {
@@ -91,11 +93,8 @@ impl Stage for Train {
     ];
 
     fn check(config: &Config) -> Result<(), ParamError> {
-        config.check().map_err(|mistake| ParamError {
-            path: mistake.path.into_iter().map(str::to_owned).collect(),
-            message: mistake.message,
-            help: None,
-        })
+        let told = |Mistake { path, message, help }| ParamError { path, message, help };
+        config.check().map_err(told)
     }
 
     fn files(config: &Config) -> Vec<RawSource> {
@@ -107,22 +106,30 @@ impl Stage for Train {
         }
     }
 
-    /// On the processor nothing is computed with libtorch.
+    fn components(config: &Config) -> Vec<(String, u32)> {
+        let looped = config.gradient().map(|_| ("loop".to_owned(), train::VERSION));
+        config.components().into_iter().chain(looped).collect()
+    }
+
     fn facets(config: &Config) -> Vec<Facet> {
-        match config.device {
-            Device::Auto | Device::Cuda => vec![Facet::Device],
-            Device::Cpu => Vec::new(),
+        let mut facets = Vec::new();
+        if config.gradient().is_some_and(|gradient| gradient.device != Device::Cpu) {
+            facets.push(Facet::Device);
         }
+        if config.needs_libtorch() {
+            facets.push(Facet::Libtorch);
+        }
+        facets
     }
 
     fn resources(config: &Config) -> Resources {
-        // Blocks of 256 rows are the unit of parallel work. The tables' size is not known here: an allowance for
-        // 100,000 users and items with moments, gradients and the best tables, and for a batch against its negatives.
-        let (dim, batch_size) = (config.dim as u64, config.batch_size as u64);
-        let tables = (8 * 100_000 * 4_u64).saturating_mul(dim);
-        let batch = (4 * 2 * 4 * batch_size).saturating_mul(batch_size);
-        let cores = config.batch_size.div_ceil(256).clamp(1, 16);
-        let gpus = if config.device == Device::Cpu { 0 } else { 1 };
-        Resources { cores, memory_mib: 512 + (tables.saturating_add(batch) >> 20), gpus }
+        let memory_mib = 512 + (train::memory_bytes(config, None) >> 20);
+        let Some(gradient) = config.gradient() else { return Resources { cores: 16, memory_mib, gpus: 0 } };
+        // Kernels take blocks of 256 rows as units of parallel work; libtorch computes on one thread, so that trainings side by
+        // side fill a machine better than one on many cores.
+        let blocks = gradient.batch_size.div_ceil(256).clamp(1, 16);
+        let cores = if config.needs_libtorch() { 1 } else { blocks };
+        let gpus = if gradient.device == Device::Cpu { 0 } else { 1 };
+        Resources { cores, memory_mib, gpus }
     }
 }

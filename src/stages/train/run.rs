@@ -21,10 +21,11 @@ use super::Train;
 use super::candidates::{Chosen, choose};
 use crate::data::{Graph, Interactions};
 use crate::engine::stage::{Context, Progress, StageError, parse};
+use crate::method::{TrainingData, Vectors};
 use crate::stages::made_by;
 use crate::store::parquet;
 use crate::train::config::{Mask, Select};
-use crate::train::{Config, Data, EpochEnd, Model, Watch, device, fit};
+use crate::train::{Config, Data, Device, EpochEnd, Trained, Watch, choose as choose_device, fit, name};
 
 /// Time between checkpoints: writing one takes tens of milliseconds.
 const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(5);
@@ -35,7 +36,8 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let train = Interactions::from_batch(&parquet::read(split.artifact("train")?)?)?;
     let valid = Interactions::from_batch(&parquet::read(split.artifact("valid")?)?)?;
     let oracle = oracle(&config, context)?;
-    let graph = Graph::from_interactions(&train);
+    let data = TrainingData::new(train);
+    let graph = &data.graph;
     let known = |part: Interactions| {
         let rows: Vec<usize> = (0..part.len())
             .filter(|&row| (part.user[row] as usize) < graph.n_users && (part.item[row] as usize) < graph.n_items)
@@ -44,7 +46,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     };
     let (valid, oracle) = (known(valid), oracle.map(known));
     let chosen = choose(&config, context, graph.n_items)?;
-    let data = Data { train: &graph, valid: &valid, oracle: oracle.as_ref(), candidates: &chosen.candidates };
+    let inputs = Data { train: &data, valid: &valid, oracle: oracle.as_ref(), candidates: &chosen.candidates };
     context.log(format!("{} users, {} items, {} training pairs", graph.n_users, graph.n_items, graph.n_edges()));
     if chosen.candidates.len() < graph.n_items {
         context.log(format!("{} of the {} items are ranked", chosen.candidates.len(), graph.n_items));
@@ -52,15 +54,15 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
 
     let mut follow = Follow::new(context, BETWEEN_CHECKPOINTS)?;
     let resume = follow.last();
-    let device =
-        device::choose(config.device, &context.job.gpus).map_err(|error| StageError::new(error.to_string()))?;
-    context.computes_on(device::name(device));
+    let wanted = config.gradient().map_or(Device::Cpu, |gradient| gradient.device);
+    let device = choose_device(wanted, &context.job.gpus).map_err(|error| StageError::new(error.to_string()))?;
+    context.computes_on(name(device));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(context.job.threads)
         .build()
         .map_err(|error| StageError::new(format!("cannot start {} threads: {error}", context.job.threads)))?;
     let model = pool
-        .install(|| fit(&config, &data, device, resume.as_deref(), &mut follow))
+        .install(|| fit(&config, &inputs, device, resume.as_deref(), &mut follow))
         .map_err(|error| follow.failure.take().unwrap_or_else(|| StageError::new(error.to_string())))?;
 
     let write = |name: &str, batch: Result<RecordBatch, ArrowError>| -> Result<(), StageError> {
@@ -68,15 +70,16 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     };
     write("recommendations", recommendations(&model))?;
     write("candidates", candidates(&chosen))?;
-    write("embeddings", embeddings(&model, graph.n_users, config.dim))?;
+    write("embeddings", embeddings(model.vectors.as_ref()))?;
     write("curve", curve(&model))?;
-    write("summary", summary(&config, &model, &graph, &chosen))
+    write("summary", summary(&config, &model, graph, &chosen))
 }
 
 /// The rows of the test that `select: test_oracle` names.
 fn oracle(config: &Config, context: &Context) -> Result<Option<Interactions>, StageError> {
-    match (&config.select, context.inputs("oracle").next()) {
-        (Select::TestOracle { set, .. }, Some(input)) => {
+    let select = config.gradient().map(|gradient| &gradient.select);
+    match (select, context.inputs("oracle").next()) {
+        (Some(Select::TestOracle { set, .. }), Some(input)) => {
             let batch = parquet::read(input.artifact("test")?)?;
             let sets = batch
                 .column_by_name("set")
@@ -88,8 +91,10 @@ fn oracle(config: &Config, context: &Context) -> Result<Option<Interactions>, St
             }
             Ok(Some(Interactions::from_batch(&batch)?.take(&rows)))
         }
-        (Select::TestOracle { .. }, None) => Err(StageError::new("`select: test_oracle` needs a test to select by")
-            .with_help("connect port `oracle` to the split, or select by `valid_iid`")),
+        (Some(Select::TestOracle { .. }), None) => {
+            Err(StageError::new("`select: test_oracle` needs a test to select by")
+                .with_help("connect port `oracle` to the split, or select by `valid_iid`"))
+        }
         (_, Some(_)) => Err(StageError::new("port `oracle` brings a test set that `select` does not ask for")
             .with_help("take the port out, or write `select: test_oracle`")),
         (_, None) => Ok(None),
@@ -130,7 +135,7 @@ impl<'a> Follow<'a> {
 }
 
 impl Watch for Follow<'_> {
-    fn epoch(&mut self, end: &EpochEnd, checkpoint: &dyn Fn() -> Vec<u8>) -> ControlFlow<()> {
+    fn epoch(&mut self, end: &EpochEnd, checkpoint: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()> {
         let values = end.points.iter().map(|point| (point.measure.clone(), point.value)).collect();
         self.context.progress(Progress {
             done: end.done as u64,
@@ -150,7 +155,7 @@ impl Watch for Follow<'_> {
     }
 }
 
-fn recommendations(model: &Model) -> Result<RecordBatch, ArrowError> {
+fn recommendations(model: &Trained) -> Result<RecordBatch, ArrowError> {
     let rows = || {
         (0u32..)
             .zip(&model.recommendations)
@@ -171,13 +176,17 @@ fn candidates(chosen: &Chosen) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_from_iter([("item", Arc::new(UInt32Array::from(items)) as Arc<dyn Array>)])
 }
 
-fn embeddings(model: &Model, n_users: usize, dim: usize) -> Result<RecordBatch, ArrowError> {
-    let rows = model.encoded.len() / dim;
-    let sides = (0..rows).map(|row| if row < n_users { "user" } else { "item" });
-    let ids = (0..rows).map(|row| if row < n_users { row } else { row - n_users } as u32);
+/// Without vectors, none: a table of no rows.
+fn embeddings(vectors: Option<&Vectors>) -> Result<RecordBatch, ArrowError> {
+    let none = Vectors::new(0, 0, 1);
+    let Vectors { width, queries, items } = vectors.unwrap_or(&none);
+    let rows = |values: &[f32]| values.len() / width;
+    let (users, count) = (rows(queries), rows(queries) + rows(items));
+    let sides = (0..count).map(|row| if row < users { "user" } else { "item" });
+    let ids = (0..count).map(|row| if row < users { row } else { row - users } as u32);
     let field = Arc::new(Field::new("item", DataType::Float32, false));
-    let values = Arc::new(Float32Array::from(model.encoded.clone()));
-    let width = i32::try_from(dim).map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
+    let values = Arc::new(Float32Array::from([&queries[..], &items[..]].concat()));
+    let width = i32::try_from(*width).map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
     RecordBatch::try_from_iter([
         ("side", Arc::new(StringArray::from_iter_values(sides)) as Arc<dyn Array>),
         ("id", Arc::new(UInt32Array::from_iter_values(ids))),
@@ -185,7 +194,7 @@ fn embeddings(model: &Model, n_users: usize, dim: usize) -> Result<RecordBatch, 
     ])
 }
 
-fn curve(model: &Model) -> Result<RecordBatch, ArrowError> {
+fn curve(model: &Trained) -> Result<RecordBatch, ArrowError> {
     let epochs = model.curve.iter().map(|point| point.epoch as u32);
     RecordBatch::try_from_iter([
         ("epoch", Arc::new(UInt32Array::from_iter_values(epochs)) as Arc<dyn Array>),
@@ -194,8 +203,9 @@ fn curve(model: &Model) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
-fn summary(config: &Config, model: &Model, graph: &Graph, chosen: &Chosen) -> Result<RecordBatch, ArrowError> {
+fn summary(config: &Config, model: &Trained, graph: &Graph, chosen: &Chosen) -> Result<RecordBatch, ArrowError> {
     let is = |fact: bool| if fact { 1.0 } else { 0.0 };
+    let select = config.gradient().map(|gradient| &gradient.select);
     let tied = model.recommendations.iter().filter(|list| list.last().is_some_and(|last| last.tied)).count();
     let mut facts = vec![
         ("best_epoch", model.best_epoch as f64),
@@ -204,9 +214,9 @@ fn summary(config: &Config, model: &Model, graph: &Graph, chosen: &Chosen) -> Re
         ("users", graph.n_users as f64),
         ("items", graph.n_items as f64),
         ("train_pairs", graph.n_edges() as f64),
-        ("select_valid_iid", is(matches!(config.select, Select::ValidIid { .. }))),
-        ("select_test_oracle", is(matches!(config.select, Select::TestOracle { .. }))),
-        ("select_last", is(matches!(config.select, Select::Last {}))),
+        ("select_valid_iid", is(matches!(select, Some(Select::ValidIid { .. })))),
+        ("select_test_oracle", is(matches!(select, Some(Select::TestOracle { .. })))),
+        ("select_last", is(matches!(select, Some(Select::Last {})))),
         ("mask_valid", is(config.mask == Mask::TrainValid)),
         ("candidates", chosen.candidates.len() as f64),
         ("tied_lists", tied as f64 / graph.n_users as f64),

@@ -1,7 +1,6 @@
 //! How trainings are spelt, and which combinations are refused.
 
 use super::*;
-use crate::sampler::cnsdiff::Variant;
 use serde_json::{Value, json};
 
 fn read(value: Value) -> Result<Config, serde_json::Error> {
@@ -11,8 +10,9 @@ fn read(value: Value) -> Result<Config, serde_json::Error> {
 #[test]
 fn a_name_alone_means_its_defaults() {
     let short = read(json!({ "backbone": "lightgcn", "sampler": "cnsdiff", "seed": 1, "select": "last" })).unwrap();
-    assert_eq!(short.backbone, Backbone::Lightgcn { layers: 2 });
-    assert_eq!(short.sampler, SamplerParams::Cnsdiff(Box::default()));
+    let gradient = short.gradient().unwrap();
+    assert_eq!((gradient.backbone.name(), gradient.backbone.params()), ("lightgcn", &json!({ "layers": 2 })));
+    assert_eq!(gradient.sampler.as_ref().unwrap().params()["denoiser"]["hidden"], 64);
     let written = serde_json::to_value(&short).unwrap();
     assert_eq!(written["backbone"], json!({ "lightgcn": { "layers": 2 } }));
     assert_eq!(written["select"], json!({ "last": {} }));
@@ -21,10 +21,10 @@ fn a_name_alone_means_its_defaults() {
 
 #[test]
 fn parameters_are_read_and_unknown_ones_refused() {
-    let long =
-        json!({ "backbone": { "mf": {} }, "sampler": { "cnsdiff": { "variant": "as_released" } }, "seed": 1 });
-    let SamplerParams::Cnsdiff(params) = read(long).unwrap().sampler else { panic!() };
-    assert_eq!((params.variant, params.warmup()), (Variant::AsReleased, 0));
+    let long = json!({ "backbone": { "mf": {} }, "sampler": { "cnsdiff": { "variant": "as_released" } }, "seed": 1 });
+    let read_long = read(long).unwrap();
+    let sampler = read_long.gradient().unwrap().sampler.clone().unwrap();
+    assert_eq!((sampler.name(), &sampler.params()["variant"]), ("cnsdiff", &json!("as_released")));
     for (wrong, told) in [
         (json!({ "backbone": "ngfc", "seed": 1 }), "ngfc"),
         (json!({ "backbone": { "lightgcn": { "layer": 2 } }, "seed": 1 }), "layer"),

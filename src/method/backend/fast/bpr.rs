@@ -59,7 +59,7 @@ fn losses(
 
 /// The loss of a user `u` with a positive `i` and a negative `j`; writes the gradients of `weight` times it.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-fn pair(u: &[f32], i: &[f32], j: &[f32], weight: f64, du: &mut [f32], di: &mut [f32], dj: &mut [f32]) -> f64 {
+pub fn pair(u: &[f32], i: &[f32], j: &[f32], weight: f64, du: &mut [f32], di: &mut [f32], dj: &mut [f32]) -> f64 {
     let (loss, slope) = minus_log_sigmoid(margin(u, i, j));
     let slope = (weight * slope) as f32;
     for (((((du, di), dj), u), i), j) in du.iter_mut().zip(di).zip(dj).zip(u).zip(i).zip(j) {

@@ -48,7 +48,13 @@ mod tests {
     #[test]
     fn rows_are_added_as_often_as_they_are_named() {
         let mut sum = [1.0; 8];
-        add_rows(0.5, &[0.0, 0.0, 2.0, 4.0, 6.0, 8.0, 0.0, 0.0], 2, &PlacedRows { first: 1, ids: &[1, 0, 1] }, &mut sum);
+        add_rows(
+            0.5,
+            &[0.0, 0.0, 2.0, 4.0, 6.0, 8.0, 0.0, 0.0],
+            2,
+            &PlacedRows { first: 1, ids: &[1, 0, 1] },
+            &mut sum,
+        );
         assert_eq!(sum, [1.0, 1.0, 2.0, 3.0, 7.0, 9.0, 1.0, 1.0]);
     }
 }

@@ -8,9 +8,9 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::layout::PANEL;
 use crate::data::Graph;
 use crate::kernel::prefetch;
-use super::layout::PANEL;
 use crate::method::rows::Nodes;
 
 /// Rows per parallel task.

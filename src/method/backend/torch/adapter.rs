@@ -13,7 +13,7 @@ use super::tensors::Tensors;
 use crate::kernel::Aligned;
 use crate::method::backbone::Backbone;
 use crate::method::backend::fast::layout::{Layout, PlacedRows, PlacedSummands};
-use crate::method::data::{Histories, TrainingData};
+use crate::method::data::{Histories, Sequences, TrainingData};
 use crate::method::params::{NamedTensor, Parameters};
 use crate::method::rows::{Nodes, RowGradient, Summands, Vectors};
 use crate::method::{Batch, MethodError, Regularisation, Setup};
@@ -96,9 +96,10 @@ impl<'a> Pass<'a> {
     /// Uniform numbers in `[0, 1)`, drawn on the processor, so that they are the same on every device.
     pub fn uniform(&self, rows: i64, columns: i64) -> Tensor {
         let number = self.drawn.replace(self.drawn.get() + 1);
+        let (seed, step) = (self.seed, self.step);
         let mut values = vec![0.0f32; (rows * columns) as usize];
         values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, values)| {
-            let mut rng = rng::stream(self.seed, &format!("module {number}"), self.step << 24 | chunk as u64);
+            let mut rng = rng::stream(seed, &format!("module {number}"), step << 24 | chunk as u64);
             values.fill_with(|| rng.random());
         });
         matrix(&values, columns as usize, self.device)
@@ -139,7 +140,7 @@ struct Pending {
 impl<'a, M: Module> Adapter<'a, M> {
     pub fn new(module: M, setup: &Setup<'a>) -> Result<Self, MethodError> {
         let device = device(setup.device);
-        let tensors = Tensors::new(module.parameters(setup), setup.rule, device);
+        let tensors = Tensors::new(module.parameters(setup), &setup.rule, device);
         let propagation = module.propagation(setup.data, device);
         Ok(Self { module, tensors, data: setup.data, propagation, device, seed: setup.seed, pending: None })
     }
@@ -147,16 +148,7 @@ impl<'a, M: Module> Adapter<'a, M> {
     /// The sequences of the batch without their last items, which are positives alone.
     fn sequences(&self, batch: &Batch, length: usize) -> Result<Vec<&'a [u32]>, MethodError> {
         let sequences = self.data.sequences()?;
-        Ok(batch.sequences.iter().map(|&user| positions(sequences.of(user), length).0).collect())
-    }
-}
-
-/// The part of a sequence that queries are made of, and the positives: the item that follows each.
-pub fn positions(sequence: &[u32], length: usize) -> (&[u32], &[u32]) {
-    let last = &sequence[sequence.len().saturating_sub(length + 1)..];
-    match last {
-        [] => (&[], &[]),
-        [rest @ .., _] => (rest, &last[1..]),
+        Ok(batch.sequences.iter().map(|&user| Sequences::positions(sequences.of(user), length).0).collect())
     }
 }
 
@@ -186,12 +178,12 @@ fn summed(summands: &[Summands], count: usize, width: usize, device: Device) -> 
         .map(|summands| PlacedSummands { rows: PlacedRows { first: 0, ids: summands.ids }, values: summands.values })
         .collect();
     let columns: Vec<_> = layout.columns().collect();
-    sums.par_chunks_mut(layout.panel()).zip(columns).for_each(|(panel, columns)| layout.sum(&placed, nodes, columns, panel));
+    sums.par_chunks_mut(layout.panel())
+        .zip(columns)
+        .for_each(|(panel, columns)| layout.sum(&placed, nodes, columns, panel));
     let ids = marked(nodes, count);
-    let rows: Vec<f32> = ids
-        .iter()
-        .flat_map(|&id| layout.row(id as usize).flat_map(|(_, places)| sums[places].to_vec()))
-        .collect();
+    let rows: Vec<f32> =
+        ids.iter().flat_map(|&id| layout.row(id as usize).flat_map(|(_, places)| sums[places].to_vec())).collect();
     (index(&ids, device), matrix(&rows, width, device))
 }
 

@@ -2,9 +2,9 @@
 
 use tch::Tensor;
 
-pub use super::device::{gpus, version};
 use super::adapter::Adapter;
 use super::cnsdiff::OnDevice;
+pub use super::device::{gpus, version};
 use super::tensor::{device, matrix, values};
 use crate::method::backbone::Backbone;
 use crate::method::backend::Device;

@@ -81,7 +81,11 @@ impl Tensors {
     }
 
     fn export(&self, moments: bool) -> Vec<NamedTensor> {
-        let named = self.named(moments).map(|(name, tensor)| NamedTensor { name, shape: shape(tensor), values: values(tensor) });
+        let named = self.named(moments).map(|(name, tensor)| NamedTensor {
+            name,
+            shape: shape(tensor),
+            values: values(tensor),
+        });
         named.collect()
     }
 }

@@ -7,20 +7,20 @@
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use super::chain::Chain;
-use super::contrast::{Negatives, contrast};
-use super::denoiser::{Denoiser, Shape};
-use super::device::contrastive;
-use super::diffusion::Coefficients;
-use super::network::Network;
-use super::params::{Params, ScheduleKind, ScheduleParams};
-use super::schedule::{Schedule, time_embedding};
+use super::{Chain, Cnsdiff, Schedule, ScheduleKind, ScheduleParams, Shape, time_embedding};
 use crate::kernel::{Lanes, Unit};
-use crate::sampler::bpr;
-use crate::sampler::tensor::{normalize, values};
+use crate::method::backend::fast::bpr;
+use crate::method::backend::fast::cnsdiff::chain as by_tiles;
+use crate::method::backend::fast::cnsdiff::contrast::{Negatives, contrast};
+use crate::method::backend::fast::cnsdiff::network::Network;
+use crate::method::backend::torch::cnsdiff::chain as by_tensors;
+use crate::method::backend::torch::cnsdiff::contrastive;
+use crate::method::backend::torch::cnsdiff::denoiser::Denoiser;
+use crate::method::backend::torch::cnsdiff::diffusion::Coefficients;
+use crate::method::backend::torch::tensor::{normalize, values};
 
 fn golden() -> Value {
-    serde_json::from_str(include_str!("../../../tests/golden/cnsdiff.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/golden/cnsdiff.json")).unwrap()
 }
 
 /// The numbers of a nested list, in order.
@@ -63,7 +63,7 @@ fn weights(golden: &Value) -> (Shape, Vec<f32>) {
         .into_iter()
         .flat_map(|name| floats(&weights[name]))
         .collect();
-    let shape = Shape::new(&Params::default(), 64);
+    let shape = Shape::new(&Cnsdiff::default(), 64);
     assert_eq!((flat.len(), shape.parameters()), (16_576, 16_576));
     (shape, flat)
 }
@@ -132,15 +132,15 @@ fn released_chain_from_every_start() {
     let schedule = Schedule::new(&ScheduleParams::default());
     let starts = [0, 1, 10, 14, 18, 20];
     let chain = Chain { schedule: &schedule, starts: &starts, full: true };
-    let by_tensors = chain.sample_tensors(&denoiser, &x, None, || noise.shallow_clone(), |_| None);
+    let from_tensors = by_tensors::sample(&chain, &denoiser, &x, None, || noise.shallow_clone(), |_| None);
     let (shape, flat) = weights(&golden);
     let network = Network::new(&shape, &flat, 20);
-    let by_tiles = chain.sample(&network, &values(&x), None, || values(&noise), None::<fn(&mut [Lanes])>);
-    assert_eq!((by_tensors.len(), by_tiles.len()), (starts.len(), starts.len()));
-    for ((start, by_tensors), by_tiles) in starts.iter().zip(&by_tensors).zip(&by_tiles) {
+    let from_tiles = by_tiles::sample(&chain, &network, &values(&x), None, || values(&noise), None::<fn(&mut [Lanes])>);
+    assert_eq!((from_tensors.len(), from_tiles.len()), (starts.len(), starts.len()));
+    for ((start, from_tensors), from_tiles) in starts.iter().zip(&from_tensors).zip(&from_tiles) {
         let expected = &golden["p_sample"][start.to_string()];
-        assert_close(&format!("start {start}, by libtorch"), &values(by_tensors), expected);
-        assert_close(&format!("start {start}, in tiles"), by_tiles, expected);
+        assert_close(&format!("start {start}, by libtorch"), &values(from_tensors), expected);
+        assert_close(&format!("start {start}, in tiles"), from_tiles, expected);
     }
 }
 

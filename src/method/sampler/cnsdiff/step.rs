@@ -29,7 +29,6 @@ const DENOISER: &str = "denoiser";
 pub struct Synthesis<'a> {
     params: Cnsdiff,
     uniform: UniformDraws<'a>,
-    n_users: usize,
     starts: Vec<usize>,
     schedule: Schedule,
     shape: Shape,
@@ -104,7 +103,6 @@ impl<'a> Synthesis<'a> {
         let own = params.variant == Variant::Trained;
         Ok(Self {
             uniform: UniformDraws::new(&setup.data.graph)?,
-            n_users: setup.data.graph.n_users,
             starts: params.starts(),
             schedule,
             shape,
@@ -164,7 +162,13 @@ impl Block {
     }
 
     /// Hard negatives: the chosen candidate of each row.
-    fn generate(&self, arithmetic: &dyn Arithmetic, params: &Cnsdiff, chain: &Chain, stage: &Stage) -> Result<Generated, MethodError> {
+    fn generate(
+        &self,
+        arithmetic: &dyn Arithmetic,
+        params: &Cnsdiff,
+        chain: &Chain,
+        stage: &Stage,
+    ) -> Result<Generated, MethodError> {
         let dim = stage.width;
         let candidates = arithmetic.candidates(&self.rows(dim), params, chain);
         let mut random = self.draws.stream("start choice");
@@ -285,8 +289,8 @@ impl Sampler for Synthesis<'_> {
         }
         let uniform = stage.contrast.then(|| {
             let concat = |rows: Vec<&[f32]>| Unit::new(rows.concat(), stage.width);
-            let hard =
-                (!generated.is_empty()).then(|| concat(generated.iter().map(|generated| &generated.hard[..]).collect()));
+            let hard = (!generated.is_empty())
+                .then(|| concat(generated.iter().map(|generated| &generated.hard[..]).collect()));
             let uniform = concat(blocks.iter().map(|(block, _)| &block.negatives[..]).collect());
             arithmetic.compare(hard.as_ref(), &uniform);
             uniform
@@ -331,8 +335,7 @@ impl Sampler for Synthesis<'_> {
         let mean = |part: fn(&Loss) -> Option<f64>| {
             losses.iter().map(part).sum::<Option<f64>>().map(|sum| sum / stage.rows as f64)
         };
-        let terms =
-            [("contrastive", mean(|loss| loss.contrastive)), ("diffusion", mean(|loss| loss.diffusion))];
+        let terms = [("contrastive", mean(|loss| loss.contrastive)), ("diffusion", mean(|loss| loss.diffusion))];
         outcome.terms = terms.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         Ok(outcome)
     }
@@ -344,12 +347,9 @@ impl Sampler for Synthesis<'_> {
 
     fn state(&self) -> Vec<NamedTensor> {
         let [first, second] = moment_names(DENOISER);
-        let named = |name: String, values: &[f32]| NamedTensor { name, shape: vec![values.len()], values: values.to_vec() };
-        vec![
-            named(DENOISER.to_owned(), &self.weights),
-            named(first, &self.moments[0]),
-            named(second, &self.moments[1]),
-        ]
+        let named =
+            |name: String, values: &[f32]| NamedTensor { name, shape: vec![values.len()], values: values.to_vec() };
+        vec![named(DENOISER.to_owned(), &self.weights), named(first, &self.moments[0]), named(second, &self.moments[1])]
     }
 
     fn restore(&mut self, tensors: &[NamedTensor]) -> bool {

@@ -9,8 +9,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::stage::{Input, Job, Notice};
+use crate::kernel::Aligned;
+use crate::method::Device as Computes;
 use crate::metric::{Metric, Relevance, evaluate};
-use crate::train::{Candidates, Ranking, recommend};
+use crate::train::{Candidates, Ranking, Scorer, recommend};
 
 const OUTPUTS: [&str; 5] = ["recommendations", "candidates", "embeddings", "curve", "summary"];
 
@@ -125,7 +127,7 @@ fn threads_do_not_show_in_the_bytes() {
 struct Stop<'a>(Follow<'a>);
 
 impl Watch for Stop<'_> {
-    fn epoch(&mut self, end: &EpochEnd, checkpoint: &dyn Fn() -> Vec<u8>) -> ControlFlow<()> {
+    fn epoch(&mut self, end: &EpochEnd, checkpoint: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()> {
         match self.0.epoch(end, checkpoint) {
             ControlFlow::Continue(()) if end.done < 2 => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
@@ -144,9 +146,10 @@ fn an_interruption_does_not_show_in_the_bytes() {
         .map(|name| Interactions::from_batch(&parquet::read(&job.inputs[0].artifacts[name]).unwrap()).unwrap());
     let config = parse::<Train>(&job.params).unwrap();
     let candidates = choose(&config, &context, 15).unwrap().candidates;
-    let data = Data { train: &Graph::from_interactions(&train), valid: &valid, oracle: None, candidates: &candidates };
+    let train = TrainingData::new(train);
+    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &candidates };
     let mut stop = Stop(Follow::new(&context, Duration::ZERO).unwrap());
-    fit(&config, &data, tch::Device::Cpu, None, &mut stop).unwrap_err();
+    fit(&config, &data, Computes::Cpu, None, &mut stop).unwrap_err();
     assert!(stop.0.path.exists());
 
     let epochs = std::sync::Mutex::new(Vec::new());
@@ -292,8 +295,9 @@ fn a_constant_model_scores_like_chance_on_yelp2018() {
     let recall = |seed| {
         let candidates = Candidates::new(seed, ids.keys().take(graph.n_items), |_| true);
         let ranking = Ranking { candidates: &candidates, masks: &[&graph], k: 20 };
-        let ones = vec![1.0; graph.n_users + graph.n_items];
-        let lists = recommend(&ones, graph.n_users, 1, &users, &ranking, tch::Device::Cpu).unwrap();
+        let ones = |count: usize| Aligned::from(&vec![1.0; count][..]);
+        let vectors = Vectors { width: 1, queries: ones(graph.n_users), items: ones(graph.n_items) };
+        let lists = recommend(&Scorer::Vectors { vectors: &vectors, device: Computes::Cpu }, &users, &ranking).unwrap();
         assert!(lists.iter().flatten().all(|scored| scored.tied));
         let lists: Vec<Vec<u32>> = lists.into_iter().map(|list| list.iter().map(|one| one.item).collect()).collect();
         evaluate(&[Metric::parse("recall@20").unwrap()], &relevance, |user| &lists[user as usize]).mean(0)

@@ -150,10 +150,10 @@ impl Sums {
 #[cfg(all(test, feature = "torch"))]
 mod tests {
     use super::*;
-    use crate::rng;
     use crate::method::backend::torch::cnsdiff::contrastive;
     use crate::method::backend::torch::tensor::{gradient, leaf, normalize};
     use crate::method::sampler::cnsdiff::normals;
+    use crate::rng;
     use tch::Tensor;
 
     fn assert_close(what: &str, found: &[f32], expected: &[f32]) {

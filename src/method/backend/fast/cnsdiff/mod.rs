@@ -1,6 +1,6 @@
 //! CNSDiff's chains and losses on the processor, in tiles.
 
-mod chain;
+pub mod chain;
 pub mod contrast;
 pub mod network;
 mod reconstruct;

@@ -1,11 +1,11 @@
 //! CNSDiff's chains and losses by libtorch, on any device that it knows.
 
-mod chain;
+pub mod chain;
 pub mod denoiser;
 pub mod diffusion;
 
-use tch::{Device, Kind, Tensor};
 use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
 
 use super::tensor::{dots, gradient, leaf, matrix, normalize, values};
 use crate::kernel::{LANES, Unit};

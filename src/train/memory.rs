@@ -1,0 +1,40 @@
+//! How much memory a training takes, estimated before it begins.
+
+use super::config::{Config, Gradient, Model};
+
+/// Bytes of a number.
+const NUMBER: u64 = 4;
+
+/// Users and items that are assumed where nobody knows them: the parameters alone are at hand.
+const NODES: u64 = 100_000;
+
+/// The estimate in bytes, for so many users and items together where they are known.
+pub fn bytes(config: &Config, nodes: Option<u64>) -> u64 {
+    let nodes = nodes.unwrap_or(NODES);
+    let numbers = match &config.model {
+        Model::Gradient(gradient) => of_gradient(gradient, nodes),
+        Model::Recommender { method, .. } => nodes.saturating_mul(2 + method.traits().per_item),
+        Model::Missing => 0,
+    };
+    numbers.saturating_mul(NUMBER)
+}
+
+fn of_gradient(gradient: &Gradient, nodes: u64) -> u64 {
+    let (backbone, loss) = (gradient.backbone.traits(), gradient.loss.traits());
+    let sampler = gradient.sampler.as_ref().map(|sampler| sampler.traits()).unwrap_or_default();
+    let (dim, rows) = (gradient.dim as u64, gradient.batch_size as u64);
+    let negatives = gradient.negatives as u64;
+    let hops = if gradient.by_hops() { backbone.hops.max(1) as u64 } else { 1 };
+    // Table, gradient, two moments, the best one, vectors, and what is between them.
+    let per_node = 6_u64.saturating_add(2 * hops).saturating_add(backbone.numbers.per_node);
+    let tables = nodes.saturating_mul(dim).saturating_mul(per_node);
+    // Vectors of a row and their gradients.
+    let vectors = (4 + 2 * negatives).saturating_mul(dim).saturating_mul(hops);
+    let candidates = negatives.saturating_mul(sampler.candidates as u64);
+    let of_row = vectors
+        .saturating_add(candidates)
+        .saturating_add(backbone.numbers.per_row)
+        .saturating_add(sampler.numbers.per_row);
+    let squared = backbone.numbers.per_pair_of_rows + sampler.numbers.per_pair_of_rows + u64::from(loss.pairs_of_rows);
+    tables.saturating_add(rows.saturating_mul(of_row)).saturating_add(rows.saturating_mul(rows).saturating_mul(squared))
+}
