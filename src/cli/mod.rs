@@ -43,13 +43,16 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Also the way of `--help` and `--version`. A reader that went away needs no message.
-            let lost = error.print().is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
-            return ExitCode::from(match error.use_stderr() {
-                true => WRONG,
-                false if lost => FAILED,
-                false => DONE,
-            });
+            if error.use_stderr() {
+                // Whether it could be told changes nothing.
+                let _ = error.print();
+                return ExitCode::from(WRONG);
+            }
+            // The way of `--help` and `--version`.
+            let ui = Ui::new(ColorChoice::Auto, false, false);
+            let styled = error.render();
+            ui.result(&if ui.out.color { styled.ansi().to_string() } else { styled.to_string() });
+            return ExitCode::from(report(Ok(DONE), &ui));
         }
     };
     let color = if cli.global.no_color { ColorChoice::Never } else { cli.global.color };

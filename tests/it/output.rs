@@ -116,16 +116,17 @@ fn results_that_cannot_be_written_are_an_error() {
         let output = lab.command(args).stdout(full).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{args:?} > /dev/full: {told}");
-        if args != ["--help"] {
-            assert!(told.contains("cannot write results to standard output: No space left"), "{args:?}: {told}");
-        }
+        assert!(told.contains("cannot write results to standard output: No space left"), "{args:?}: {told}");
     }
     // Without a standard output at all.
-    let status = format!("exec {} status >&-", env!("CARGO_BIN_EXE_cnsdiff-pipe"));
-    let output = std::process::Command::new("sh").args(["-c", &status]).current_dir(lab.path(".")).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{told}");
-    assert!(told.contains("cannot write results to standard output"), "{told}");
+    for args in ["status", "--help", "--version"] {
+        let closed = format!("exec {} {args} >&-", env!("CARGO_BIN_EXE_cnsdiff-pipe"));
+        let output =
+            std::process::Command::new("sh").args(["-c", &closed]).current_dir(lab.path(".")).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{args}: {told}");
+        assert!(told.contains("cannot write results to standard output"), "{args}: {told}");
+    }
     // What has nothing to write loses nothing.
     let run = format!("exec {} run --quiet >&-", env!("CARGO_BIN_EXE_cnsdiff-pipe"));
     let output = std::process::Command::new("sh").args(["-c", &run]).current_dir(lab.path(".")).output().unwrap();
