@@ -17,15 +17,20 @@ use std::process::{Command, ExitCode};
 use cnsdiff_pipe::data::synthetic::{Synthetic, World};
 use cnsdiff_pipe::data::{Format, Graph, Interactions};
 use cnsdiff_pipe::engine::{self, Options};
-use cnsdiff_pipe::model::{Adam, AdamParams, Backbone, Nodes, Rows, Summands, xavier_tables};
-use cnsdiff_pipe::sampler::{SamplerParams, Step, Uniform};
+use cnsdiff_pipe::kernel::Aligned;
+use cnsdiff_pipe::method::backbone::{Backbones, start_backbone};
+use cnsdiff_pipe::method::loss::{LossRows, Losses, start_loss};
+use cnsdiff_pipe::method::optim::{Rule, Update, apply};
+use cnsdiff_pipe::method::sampler::{Negatives, Samplers, StepGradient, UniformDraws, start_sampler};
+use cnsdiff_pipe::method::{
+    Batch, Choice, Device, Gathered, Nodes, RowGradient, Setup, Step, Summands, TrainingData, Vectors, xavier_tables,
+};
 use cnsdiff_pipe::stages::registry;
 use cnsdiff_pipe::store::Store;
 use cnsdiff_pipe::store::raw::RawFiles;
-use cnsdiff_pipe::train::{Candidates, Ranking, recommend};
+use cnsdiff_pipe::train::{Candidates, Ranking, Scorer, recommend};
 use pipelines::{planned, written_out};
 use serde_json::{Value, json};
-use tch::Device;
 
 /// Counts may grow by this factor.
 const GROWTH: f64 = 1.3;
@@ -53,10 +58,10 @@ const LOOPS: [Loop; 13] = [
     ("LightGCN product, forward and backward", propagate),
     ("Adam step", adam),
     ("uniform negatives", negatives),
-    ("BPR pairs", |sample| step(sample, json!({ "uniform": {} }))),
+    ("BPR pairs", |sample| step(sample, "uniform", &json!({}))),
     ("CNSDiff chains", |sample| {
         let params = json!({ "variant": "as_released", "cl_weight": 0.0, "diffusion_weight": 0.0 });
-        step(sample, json!({ "cnsdiff": params }))
+        step(sample, "cnsdiff", &params)
     }),
     ("CNSDiff contrastive loss", |sample| step(sample, json!({ "cnsdiff": { "generate": false } }))),
     ("CNSDiff denoiser training", |sample| {
@@ -167,7 +172,7 @@ fn compare(counts: &[u64], mut stored: BTreeMap<String, u64>) -> Result<ExitCode
 /// A generated data set, tables for it, and one batch.
 struct Sample {
     rows: Interactions,
-    graph: Graph,
+    data: TrainingData,
     tables: Vec<f32>,
     users: Vec<u32>,
     positives: Vec<u32>,
@@ -187,80 +192,123 @@ impl Sample {
         let rows = World::new(&params).generate().rows;
         let graph = Graph::with_size(USERS as usize, ITEMS as usize, &rows);
         // Distant rows, so that they are of many users.
-        let batch = || (0..rows.user.len()).step_by(rows.user.len() / BATCH).take(BATCH);
-        let users: Vec<u32> = batch().map(|row| rows.user[row]).collect();
-        let positives = batch().map(|row| rows.item[row]).collect();
+        let some = || (0..rows.user.len()).step_by(rows.user.len() / BATCH).take(BATCH);
+        let users: Vec<u32> = some().map(|row| rows.user[row]).collect();
+        let positives = some().map(|row| rows.item[row]).collect();
         let mut negatives = Vec::new();
-        Uniform::new(&graph)?.draw(&users, SEED, 0, &mut negatives);
+        UniformDraws::new(&graph)?.draw(&batch(&users, &users, 0), 1, &mut negatives);
         let tables = xavier_tables(SEED, graph.n_users, graph.n_items, DIM);
-        Ok(Self { rows, graph, tables, users, positives, negatives })
+        let data = TrainingData::over(graph, rows.clone());
+        Ok(Self { rows, data, tables, users, positives, negatives })
     }
+}
+
+/// A batch of these rows.
+fn batch<'a>(users: &'a [u32], positives: &'a [u32], step: u64) -> Batch<'a> {
+    Batch { seed: SEED, epoch: 0, epochs: 10, step, lr: 1e-3, users, queries: users, positives, sequences: &[] }
+}
+
+fn setup(data: &TrainingData) -> Setup<'_> {
+    Setup {
+        data,
+        seed: SEED,
+        dim: DIM,
+        by_hops: false,
+        hops: 0,
+        pooling: Default::default(),
+        negatives: 1,
+        rule: Rule::default(),
+        device: Device::Cpu,
+    }
+}
+
+/// The vectors of the tables as they are.
+fn vectors(sample: &Sample) -> Vectors {
+    let (users, items) = sample.tables.split_at(sample.data.graph.n_users * DIM);
+    Vectors { width: DIM, queries: Aligned::from(users), items: Aligned::from(items) }
 }
 
 /// Both directions of a step with two layers.
 fn propagate(sample: &Sample) -> Result<()> {
-    let Sample { graph, tables, users, positives, negatives, .. } = sample;
-    let mut marks = vec![false; graph.n_users + graph.n_items];
+    let Sample { data, tables, users, positives, negatives, .. } = sample;
+    let mut marks = vec![false; data.graph.n_users + data.graph.n_items];
     users.iter().for_each(|&user| marks[user as usize] = true);
-    positives.iter().chain(negatives).for_each(|&item| marks[graph.n_users + item as usize] = true);
-    let rows = |first: usize, ids| Summands { rows: Rows { first, ids }, values: &tables[..BATCH * DIM] };
-    let gradient = [rows(0, users), rows(graph.n_users, positives), rows(graph.n_users, negatives)];
-    let [mut encoded, mut pulled_back] = [(); 2].map(|()| vec![0.0; tables.len()]);
-    let mut encoder = Backbone::Lightgcn { layers: 2 }.encoder(graph, DIM, Device::Cpu);
+    positives.iter().chain(negatives).for_each(|&item| marks[data.graph.n_users + item as usize] = true);
+    let rows = |ids| Summands { ids, values: &tables[..BATCH * DIM] };
+    let of_items = [rows(positives), rows(negatives)];
+    let gradient = RowGradient { queries: rows(users), items: &of_items };
+    let choice: Choice<Backbones> = Choice::new("lightgcn", &json!({ "layers": 2 }))?;
+    let mut backbone = start_backbone(&choice, &setup(data))?;
+    let mut vectors = vectors(sample);
+    let batch = batch(users, positives, 0);
     counted(&mut || {
-        encoder.encode(tables, Nodes::Marked(&marks), &mut encoded);
-        encoder.pull_back(&gradient, Nodes::Marked(&marks), &mut pulled_back);
+        backbone.forward(&batch, Nodes::Marked(&marks), &mut vectors)?;
+        backbone.backward(&gradient, Nodes::Marked(&marks))?;
         Ok(())
     })
 }
 
 fn adam(sample: &Sample) -> Result<()> {
     let mut values = sample.tables.clone();
-    let mut adam = Adam::new(AdamParams::default(), values.len());
+    let [mut first, mut second] = [(); 2].map(|()| vec![0.0; values.len()]);
+    let rule = Rule::default();
     counted(&mut || {
-        adam.step(&mut values, &sample.tables);
+        let update = Update { rule: &rule, lr: 1e-3, step: 1, scale: 1.0 };
+        apply(&update, &mut values, &sample.tables, [&mut first, &mut second]);
         Ok(())
     })
 }
 
 fn negatives(sample: &Sample) -> Result<()> {
-    let uniform = Uniform::new(&sample.graph)?;
+    let uniform = UniformDraws::new(&sample.data.graph)?;
     let mut negatives = vec![0; sample.rows.user.len()];
     counted(&mut || {
-        uniform.draw(&sample.rows.user, SEED, 1, &mut negatives);
+        uniform.draw(&batch(&sample.rows.user, &sample.rows.item, 1), 1, &mut negatives);
         Ok(())
     })
 }
 
-/// A step of a sampler with these parameters.
-fn step(sample: &Sample, sampler: Value) -> Result<()> {
-    let params: SamplerParams = serde_json::from_value(sampler)?;
-    let mut sampler = params.sampler(SEED, DIM, &AdamParams::default(), Device::Cpu);
-    let step = Step {
-        seed: SEED,
-        epoch: 0,
-        epochs: 10,
-        index: 0,
-        users: &sample.users,
-        positives: &sample.positives,
-        negatives: &sample.negatives,
-        encoded: &sample.tables,
-        n_users: sample.graph.n_users,
-        dim: DIM,
-    };
+/// What a sampler with these parameters and BPR do in a step.
+fn step(sample: &Sample, name: &str, params: &Value) -> Result<()> {
+    let setup = setup(&sample.data);
+    let choice: Choice<Samplers> = Choice::new(name, params)?;
+    let bpr: Choice<Losses> = Choice::new("bpr", &json!({}))?;
+    let (mut sampler, mut loss) = (start_sampler(&choice, &setup)?, start_loss(&bpr, &setup)?);
+    let (vectors, mut gradient) = (vectors(sample), StepGradient::default());
+    let batch = batch(&sample.users, &sample.positives, 0);
+    let step = Step { batch, vectors: &vectors, candidates: &sample.negatives, per_row: 1 };
+    let gathered = |matrix, ids| Gathered { matrix, width: DIM, ids: Some(ids) };
     counted(&mut || {
-        black_box(sampler.step(&step)?);
+        let negatives = sampler.choose(&step)?;
+        let negatives = match &negatives {
+            Negatives::Vectors(rows) => Gathered::all(rows, DIM),
+            _ => gathered(&vectors.items, &sample.negatives[..]),
+        };
+        let rows = LossRows {
+            width: DIM,
+            per_row: 1,
+            queries: gathered(&vectors.queries, &sample.users),
+            positives: gathered(&vectors.items, &sample.positives),
+            negatives,
+            log_q: None,
+            users: &sample.users,
+            items: &sample.positives,
+        };
+        black_box(loss.evaluate(&rows, &mut gradient)?);
+        black_box(sampler.after(&step, &mut gradient)?);
         Ok(())
     })
 }
 
 fn ranking(sample: &Sample) -> Result<()> {
-    let Sample { graph, tables, .. } = sample;
+    let graph = &sample.data.graph;
     let everyone: Vec<u32> = (0..graph.n_users as u32).collect();
     let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
     let asked = Ranking { candidates: &candidates, masks: &[graph], k: TOP };
+    let vectors = vectors(sample);
+    let scorer = Scorer::Vectors { vectors: &vectors, device: Device::Cpu };
     counted(&mut || {
-        black_box(recommend(tables, graph.n_users, DIM, &everyone, &asked, Device::Cpu)?);
+        black_box(recommend(&scorer, &everyone, &asked)?);
         Ok(())
     })
 }

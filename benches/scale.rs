@@ -15,12 +15,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use cnsdiff_pipe::data::{Graph, Interactions};
+use cnsdiff_pipe::kernel::Aligned;
+use cnsdiff_pipe::method::{Device, TrainingData, Vectors, xavier_tables};
 use cnsdiff_pipe::rng;
-use cnsdiff_pipe::train::{Candidates, Config, Data, EpochEnd, Ranking, Watch, fit, recommend};
+use cnsdiff_pipe::train::{Candidates, Config, Data, EpochEnd, Ranking, Scorer, Watch, fit, recommend};
 use memory::peak_mib;
 use rand::RngExt;
 use serde_json::json;
-use tch::Device;
 
 const THREADS: usize = 2;
 const SIZES: [usize; 5] = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
@@ -109,7 +110,7 @@ fn drawn(costs: &[Cost]) -> String {
 struct Clock(Vec<Instant>);
 
 impl Watch for Clock {
-    fn epoch(&mut self, _: &EpochEnd, _: &dyn Fn() -> Vec<u8>) -> ControlFlow<()> {
+    fn epoch(&mut self, _: &EpochEnd, _: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()> {
         self.0.push(Instant::now());
         // The second epoch is the one that counts.
         if self.0.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -132,11 +133,12 @@ fn measure(interactions: usize) -> Result<Cost, Box<dyn Error>> {
         "epochs": 3, "seed": SEED, "select": "last", "sampler": "uniform",
     }))?;
     let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
+    let train = TrainingData::over(graph.clone(), Interactions::default());
     let mut clock = Clock(Vec::new());
     // Ended after the second epoch, which is no failure here.
     let _ = fit(
         &config,
-        &Data { train: &graph, valid: &Interactions::default(), oracle: None, candidates: &candidates },
+        &Data { train: &train, valid: &Interactions::default(), oracle: None, candidates: &candidates },
         Device::Cpu,
         None,
         &mut clock,
@@ -144,11 +146,13 @@ fn measure(interactions: usize) -> Result<Cost, Box<dyn Error>> {
     let [first, second] = clock.0[..] else { return Err("the training did not come to its second epoch".into()) };
     let epoch = (second - first).as_secs_f64();
 
-    let encoded = cnsdiff_pipe::model::xavier_tables(SEED, side, side, DIM);
+    let encoded = xavier_tables(SEED, side, side, DIM);
     let users: Vec<u32> = (0..RANKED.min(side) as u32).collect();
     let start = Instant::now();
     let ranking = Ranking { candidates: &candidates, masks: &[&graph], k: 20 };
-    recommend(&encoded, side, DIM, &users, &ranking, Device::Cpu)?;
+    let (of_users, of_items) = encoded.split_at(side * DIM);
+    let vectors = Vectors { width: DIM, queries: Aligned::from(of_users), items: Aligned::from(of_items) };
+    recommend(&Scorer::Vectors { vectors: &vectors, device: Device::Cpu }, &users, &ranking)?;
     let ranking = start.elapsed().as_secs_f64() / users.len() as f64;
     let peak_mib = peak_mib("self").ok_or("no VmHWM in /proc/self/status")?;
     Ok(Cost { interactions, side, epoch, ranking, peak_mib })

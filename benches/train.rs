@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 use autograd::autograd;
 use cnsdiff_pipe::data::synthetic::{Synthetic, World};
 use cnsdiff_pipe::data::{Graph, IdMap, Interactions};
+use cnsdiff_pipe::method::sampler::UniformDraws;
+use cnsdiff_pipe::method::{Batch, Device as Computes, TrainingData};
 use cnsdiff_pipe::rng;
-use cnsdiff_pipe::sampler::Uniform;
 use cnsdiff_pipe::train::{Candidates, Config, Data, EpochEnd, Watch, fit};
 use limits::{Bytes, copy_bandwidth, product_rate, row_bandwidth};
 use rand::RngExt;
@@ -39,7 +40,6 @@ use rayon::prelude::*;
 use recbole::RecBole;
 use serde_json::{Value, json};
 use table::row;
-use tch::Device;
 
 const THREADS: usize = 2;
 /// The setting of the comparison.
@@ -154,7 +154,7 @@ struct Clock {
 }
 
 impl Watch for Clock {
-    fn epoch(&mut self, _: &EpochEnd, _: &dyn Fn() -> Vec<u8>) -> ControlFlow<()> {
+    fn epoch(&mut self, _: &EpochEnd, _: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()> {
         self.ends.push((Instant::now(), processor_seconds()));
         ControlFlow::Continue(())
     }
@@ -168,7 +168,9 @@ fn epoch(graph: &Graph, valid: &Interactions, sampler: Value, select: Value) -> 
     }))?;
     let mut clock = Clock::default();
     let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
-    fit(&config, &Data { train: graph, valid, oracle: None, candidates: &candidates }, Device::Cpu, None, &mut clock)?;
+    let train = TrainingData::over(graph.clone(), Interactions::default());
+    let data = Data { train: &train, valid, oracle: None, candidates: &candidates };
+    fit(&config, &data, Computes::Cpu, None, &mut clock)?;
     let epochs = || clock.ends.windows(2);
     let wall = epochs().map(|ends| (ends[1].0 - ends[0].0).as_secs_f64()).fold(f64::INFINITY, f64::min);
     let processor = epochs().map(|ends| ends[1].1 - ends[0].1).fold(f64::INFINITY, f64::min);
@@ -229,6 +231,11 @@ fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A batch of these users, which negatives are drawn for.
+fn batch_of(users: &[u32], step: u64) -> Batch<'_> {
+    Batch { seed: SEED, epoch: 0, epochs: 1, step, lr: 1e-3, users, queries: users, positives: users, sequences: &[] }
+}
+
 fn pairs(graph: &Graph) -> impl Iterator<Item = (u32, u32)> {
     (0..graph.n_users as u32).flat_map(|user| graph.items_of(user).iter().map(move |&item| (user, item)))
 }
@@ -238,9 +245,9 @@ fn sampling(graph: &Graph) -> Result<(), Box<dyn Error>> {
     let mut order: Vec<u32> = pairs(graph).map(|pair| pair.0).collect();
     order.shuffle(&mut rng::stream(SEED, "bench", 0));
     let users: Vec<u32> = order.iter().copied().cycle().take(8 * order.len()).collect();
-    let uniform = Uniform::new(graph)?;
+    let uniform = UniformDraws::new(graph)?;
     let mut drawn = vec![0; users.len()];
-    let ours = best(5, || uniform.draw(&users, SEED, 0, &mut drawn));
+    let ours = best(5, || uniform.draw(&batch_of(&users, 0), 1, &mut drawn));
     let items = graph.n_items as u32;
     let limit = best(5, || {
         drawn.par_chunks_mut(1024).enumerate().for_each(|(block, drawn)| {

@@ -4,14 +4,14 @@ use std::error::Error;
 use std::time::Instant;
 
 use cnsdiff_pipe::data::Graph;
-use cnsdiff_pipe::model::xavier_tables;
+use cnsdiff_pipe::method::sampler::UniformDraws;
+use cnsdiff_pipe::method::xavier_tables;
 use cnsdiff_pipe::rng;
-use cnsdiff_pipe::sampler::Uniform;
 use rand::seq::SliceRandom;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
-use crate::{BATCH, DIM, LAYERS, SEED, pairs};
+use crate::{BATCH, DIM, LAYERS, SEED, batch_of, pairs};
 
 /// Batches that are taken, of which the fastest counts.
 const BATCHES: usize = 9;
@@ -56,14 +56,14 @@ pub fn autograd(graph: &Graph, csr: bool) -> Result<f64, Box<dyn Error>> {
     let values = xavier_tables(SEED, graph.n_users, graph.n_items, DIM);
     let tables = store.root().var_copy("tables", &Tensor::from_slice(&values).view([nodes, DIM as i64]));
     let mut adam = nn::Adam::default().build(&store, 1e-3)?;
-    let uniform = Uniform::new(graph)?;
+    let uniform = UniformDraws::new(graph)?;
     let mut order: Vec<(u32, u32)> = pairs(graph).collect();
     order.shuffle(&mut rng::stream(SEED, "bench", 0));
     let mut seconds = f64::INFINITY;
     for (step, batch) in order.chunks_exact(BATCH).take(BATCHES).enumerate() {
         let users: Vec<u32> = batch.iter().map(|pair| pair.0).collect();
         let mut negatives = Vec::new();
-        uniform.draw(&users, SEED, step as u64, &mut negatives);
+        uniform.draw(&batch_of(&users, step as u64), 1, &mut negatives);
         let index = |ids: &mut dyn Iterator<Item = u32>, first: usize| {
             Tensor::from_slice(&ids.map(|id| first as i64 + i64::from(id)).collect::<Vec<_>>())
         };

@@ -6,14 +6,14 @@ use std::hint::black_box;
 
 use cnsdiff_pipe::data::Graph;
 use cnsdiff_pipe::kernel::Aligned;
-use cnsdiff_pipe::model::{Layout, PANEL};
+use cnsdiff_pipe::method::backend::fast::layout::{Layout, PANEL};
+use cnsdiff_pipe::method::sampler::UniformDraws;
 use cnsdiff_pipe::rng;
-use cnsdiff_pipe::sampler::Uniform;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::{BATCH, DIM, EPOCHS, SEED, THREADS, best, pairs};
+use crate::{BATCH, DIM, EPOCHS, SEED, THREADS, batch_of, best, pairs};
 
 /// Runs of a limit per turn: as many as epochs that count.
 const WINDOWS: usize = EPOCHS - 1;
@@ -48,7 +48,7 @@ impl Bytes {
         pairs.truncate(BATCH);
         let users: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
         let mut negatives = Vec::new();
-        Uniform::new(graph)?.draw(&users, SEED, 0, &mut negatives);
+        UniformDraws::new(graph)?.draw(&batch_of(&users, 0), 1, &mut negatives);
         let distinct = |mut ids: Vec<u32>| {
             ids.sort_unstable();
             ids.dedup();

@@ -3,12 +3,13 @@
 use std::error::Error;
 
 use cnsdiff_pipe::data::Graph;
+use cnsdiff_pipe::kernel::Aligned;
+use cnsdiff_pipe::method::{Device as Computes, Vectors, xavier_tables};
 use cnsdiff_pipe::metric::{self, MEASURES, Metric, Relevance};
-use cnsdiff_pipe::model::xavier_tables;
 use cnsdiff_pipe::rng;
-use cnsdiff_pipe::train::{Candidates, RankError, Ranking, recommend};
+use cnsdiff_pipe::train::{Candidates, RankError, Ranking, Scorer, recommend};
 use rand::RngExt;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::table::row;
 use crate::{DIM, SEED, THREADS, best, pairs};
@@ -33,7 +34,10 @@ pub fn ranking(graph: &Graph, test: &[(u32, u32)], recbole: Option<f64>) -> Resu
     let everyone: Vec<u32> = (0..users as u32).collect();
     let candidates = Candidates::in_order((0..items as u32).collect(), items);
     let asked = Ranking { candidates: &candidates, masks: &[graph], k: TOP };
-    let rank = || recommend(&encoded, users, DIM, &everyone, &asked, Device::Cpu);
+    let (of_users, of_items) = encoded.split_at(users * DIM);
+    let vectors = Vectors { width: DIM, queries: Aligned::from(of_users), items: Aligned::from(of_items) };
+    let scorer = Scorer::Vectors { vectors: &vectors, device: Computes::Cpu };
+    let rank = || recommend(&scorer, &everyone, &asked);
     let mut metrics = Vec::new();
     for measure in MEASURES {
         for k in CUTOFFS {

@@ -2,6 +2,9 @@
 
 mod lightgcn;
 mod mf;
+#[cfg(all(test, feature = "torch"))]
+#[path = "../../../docs/samples/one_layer.rs"]
+mod one_layer;
 
 use super::data::Histories;
 use super::params::Parameters;
@@ -106,4 +109,6 @@ methods! {
     start_backbone;
     mf::Mf,
     lightgcn::LightGcn,
+    #[cfg(all(test, feature = "torch"))]
+    one_layer::OneLayer,
 }

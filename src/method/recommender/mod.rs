@@ -1,5 +1,8 @@
 //! Recommenders that need no gradient: fitted once, then asked for the scores of all items.
 
+#[cfg(test)]
+#[path = "../../../docs/samples/co_occurrence.rs"]
+mod co_occurrence;
 mod item_knn;
 mod popularity;
 
@@ -45,4 +48,6 @@ methods! {
     start_recommender;
     popularity::Popularity,
     item_knn::ItemKnn,
+    #[cfg(test)]
+    co_occurrence::CoOccurrence,
 }

@@ -3,6 +3,9 @@
 
 pub mod cnsdiff;
 mod dns;
+#[cfg(test)]
+#[path = "../../../docs/samples/soft_dns.rs"]
+mod soft_dns;
 pub mod uniform;
 
 use super::backbone::Numbers;
@@ -124,5 +127,7 @@ methods! {
     start_sampler;
     Uniform,
     dns::Dns,
+    #[cfg(test)]
+    soft_dns::SoftDns,
     Cnsdiff,
 }

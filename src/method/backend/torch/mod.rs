@@ -24,4 +24,6 @@ pub mod tensors;
 #[cfg(not(feature = "torch"))]
 pub use absent::*;
 #[cfg(feature = "torch")]
+pub use lightgcn::tables;
+#[cfg(feature = "torch")]
 pub use present::*;

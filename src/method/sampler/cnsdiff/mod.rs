@@ -7,8 +7,6 @@
 mod arithmetic;
 mod chain;
 mod draws;
-#[cfg(all(test, feature = "torch"))]
-mod golden;
 mod params;
 mod schedule;
 mod shape;

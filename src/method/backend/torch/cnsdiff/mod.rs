@@ -1,8 +1,12 @@
 //! CNSDiff's chains and losses by libtorch, on any device that it knows.
 
+#[cfg(test)]
+mod agreement;
 pub mod chain;
 pub mod denoiser;
 pub mod diffusion;
+#[cfg(test)]
+mod golden;
 
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};

@@ -7,7 +7,6 @@
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use super::{Chain, Cnsdiff, Schedule, ScheduleKind, ScheduleParams, Shape, time_embedding};
 use crate::kernel::{Lanes, Unit};
 use crate::method::backend::fast::bpr;
 use crate::method::backend::fast::cnsdiff::chain as by_tiles;
@@ -18,9 +17,10 @@ use crate::method::backend::torch::cnsdiff::contrastive;
 use crate::method::backend::torch::cnsdiff::denoiser::Denoiser;
 use crate::method::backend::torch::cnsdiff::diffusion::Coefficients;
 use crate::method::backend::torch::tensor::{normalize, values};
+use crate::method::sampler::cnsdiff::{Chain, Cnsdiff, Schedule, ScheduleKind, ScheduleParams, Shape, time_embedding};
 
 fn golden() -> Value {
-    serde_json::from_str(include_str!("../../../../tests/golden/cnsdiff.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../../tests/golden/cnsdiff.json")).unwrap()
 }
 
 /// The numbers of a nested list, in order.
