@@ -94,6 +94,7 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "inner_product"))]
     score: Option<ScoreForm>,
+    /// How trained values follow their gradient: Adam unless another rule is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     optimizer: Option<Optimizer>,
     /// How the learning rate goes over the epochs.
@@ -108,6 +109,7 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 100))]
     epochs: Option<usize>,
+    /// Penalty on the table rows of a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reg: Option<Regularisation>,
     /// Everything random follows from it.
@@ -128,6 +130,7 @@ struct Written {
     candidates: CandidateRule,
     #[serde(default)]
     mask: Mask,
+    /// Where training runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "auto"))]
     device: Option<Device>,

@@ -118,9 +118,17 @@ impl Module<'_> {
 }
 
 fn is_test(attributes: &[syn::Attribute]) -> bool {
+    // `test` alone, or as one of the conditions that must all hold.
+    let is_test = |condition: &syn::Meta| match condition {
+        syn::Meta::Path(path) => path.is_ident("test"),
+        syn::Meta::List(list) if list.path.is_ident("all") => list
+            .parse_args_with(syn::punctuated::Punctuated::<syn::Meta, syn::Token![,]>::parse_terminated)
+            .is_ok_and(|conditions| conditions.iter().any(|one| one.path().is_ident("test"))),
+        _ => false,
+    };
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Path>().is_ok_and(|condition| condition.is_ident("test"))
+            && attribute.parse_args::<syn::Meta>().is_ok_and(|condition| is_test(&condition))
     })
 }
 

@@ -64,7 +64,7 @@ fn a_training_that_does_not_fit_the_machine_is_told_by_plan() {
         format!(
             "pipeline: p\nstages:\n  raw: {{ kind: synthetic }}\n  split: {{ kind: split, needs: {{ data: raw }}, with: \
              {{ scenario: {{ random: {{}} }} }} }}\n  model: {{ kind: train, needs: {{ split: split }}, with: {{ backbone: mf, \
-             seed: 1, batch_size: {batch} }} }}\n"
+             sampler: cnsdiff, seed: 1, batch_size: {batch} }} }}\n"
         )
     };
     let lab = Lab::with(&train("1048576"));

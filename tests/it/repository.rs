@@ -29,6 +29,7 @@ fn generated_files_are_current() {
     let files = [
         ("docs/cli.md", reference::command_line()),
         ("docs/stages.md", reference::stages()),
+        ("docs/method-reference.md", cnsdiff_pipe::method::reference()),
         ("docs/schema/pipeline.schema.json", reference::schema().unwrap()),
     ];
     let update = std::env::var_os("UPDATE_GENERATED").is_some();
@@ -44,6 +45,17 @@ fn generated_files_are_current() {
             "{name} is out of date; write it anew with\n  UPDATE_GENERATED=1 cargo test --release --test it generated_files_are_current"
         );
     }
+}
+
+/// The samples of docs/adding-a-method.md are those that the unit tests compile and train.
+#[test]
+fn documented_sample_methods_are_the_compiled_ones() {
+    let page = fs::read_to_string(root().join("docs/adding-a-method.md")).unwrap();
+    let blocks: BTreeSet<&str> = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let files = fs::read_dir(root().join("docs/samples")).unwrap();
+    let files: BTreeSet<String> = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert_eq!(blocks, files.iter().map(String::as_str).collect());
+    assert_eq!(blocks.len(), 3);
 }
 
 fn shipped() -> Vec<PathBuf> {
