@@ -71,15 +71,32 @@ impl Layout {
         values
     }
 
-    /// Makes the rows of `nodes` of a panel, which has these columns, the sums of the summands for them.
+    /// Makes the rows of `nodes` of a panel, which has these columns, the sums of the summands for them. Where there are more
+    /// threads than panels, they share the rows of a panel; each row is summed in the order given.
     pub fn sum(self, summands: &[PlacedSummands], nodes: Nodes, columns: Range<usize>, panel: &mut [f32]) {
+        let threads = rayon::current_num_threads().div_ceil(self.columns().count().max(1));
+        let share = self.rows.div_ceil(threads.max(1)).max(1);
+        if share >= self.rows {
+            return self.sum_rows(summands, nodes, columns, 0, panel);
+        }
+        panel.par_chunks_mut(share * columns.len()).enumerate().for_each(|(number, rows)| {
+            self.sum_rows(summands, nodes, columns.clone(), number * share, rows);
+        });
+    }
+
+    /// As [`Self::sum`], for the rows from `first` on that `out` has room for.
+    fn sum_rows(self, summands: &[PlacedSummands], nodes: Nodes, columns: Range<usize>, first: usize, out: &mut [f32]) {
         let width = columns.len();
-        let of_nodes = panel.chunks_exact_mut(width).enumerate().filter(|(node, _)| nodes.contains(*node));
+        let of_nodes = (first..).zip(out.chunks_exact_mut(width)).filter(|(node, _)| nodes.contains(*node));
         of_nodes.for_each(|(_, row)| row.fill(0.0));
+        // Where a row lies in `out`; those of others wrap around to beyond its end.
+        let place = |row: usize| row.wrapping_sub(first).saturating_mul(width);
         for PlacedSummands { rows, values } in summands {
             for ((row, ahead), values) in rows.places().zip(rows.ahead()).zip(values.chunks_exact(self.dim)) {
-                prefetch(&panel[ahead * width..][..width]);
-                let sum = &mut panel[row * width..][..width];
+                if let Some(ahead) = out.get(place(ahead)..).and_then(|rest| rest.get(..width)) {
+                    prefetch(ahead);
+                }
+                let Some(sum) = out.get_mut(place(row)..).and_then(|rest| rest.get_mut(..width)) else { continue };
                 sum.iter_mut().zip(&values[columns.clone()]).for_each(|(sum, value)| *sum += value);
             }
         }
@@ -126,6 +143,25 @@ pub fn place<'a>(gradient: &RowGradient<'a>, first_item: usize) -> Vec<PlacedSum
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_do_not_depend_on_threads() {
+        let (layout, ids) = (Layout { rows: 50, dim: 40 }, (0..200).map(|k| k * 7 % 40).collect::<Vec<u32>>());
+        let values: Vec<f32> = (0..200 * 40).map(|value| (value as f32).sqrt()).collect();
+        let summands = [PlacedSummands { rows: PlacedRows { first: 5, ids: &ids }, values: &values }];
+        let sums = |threads: usize| {
+            let mut table = Aligned::zeros(50 * 40);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                for (panel, columns) in table.chunks_mut(layout.panel()).zip(layout.columns()) {
+                    layout.sum(&summands, Nodes::All, columns, panel);
+                }
+            });
+            table
+        };
+        assert!(sums(1)[5 * PANEL..].iter().any(|&sum| sum > 0.0));
+        assert!([2, 3, 8, 64].into_iter().all(|threads| sums(threads) == sums(1)));
+    }
 
     #[test]
     fn every_value_has_its_place() {
