@@ -75,8 +75,7 @@ mod tests {
 
     const ITEMS: usize = 5_000;
 
-    /// A user of a few items, whose scores are random and each other's percentiles: the vectors have one column, and the user's
-    /// is 1.
+    /// A user of a few items and random scores: vectors have one column, 1 for the user and the score for each item.
     fn scored() -> (TrainingData, Vectors) {
         let data = graph(1, ITEMS, &[(0, 3), (0, 77), (0, 4_000)]);
         let mut rng = rng::stream(2, "test scores", 0);
@@ -145,7 +144,7 @@ mod tests {
             .map(|item| vectors.items[item as usize])
             .collect();
         sorted.sort_by(f32::total_cmp);
-        // The middle of the place of a score: ranks are percentiles of the others, whatever their distribution.
+        // The share of the scores below, the item itself counting half.
         let percentile = |&item: &u32| {
             let below = sorted.partition_point(|&score| score < vectors.items[item as usize]);
             (below as f64 + 0.5) / sorted.len() as f64

@@ -118,7 +118,7 @@ impl<'a> Mixing<'a> {
     /// same positive, and none that is whole, the order is that of `<q_u, e_j>`.
     fn hardest(&self, step: &Step) -> Vec<Vec<u32>> {
         let queries: Vec<f32> = match self.pooling {
-            // The order of sums is that of means.
+            // Sums rank candidates as means do.
             Pooling::Mean => (0..step.batch.len())
                 .into_par_iter()
                 .with_min_len(ROWS)
