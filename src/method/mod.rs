@@ -64,6 +64,8 @@ pub struct Setup<'a> {
     pub pooling: Pooling,
     /// Negatives per positive.
     pub negatives: usize,
+    /// Whether the loss takes account of the probabilities with which negatives were drawn.
+    pub log_q: bool,
     pub rule: Rule,
     pub device: Device,
 }

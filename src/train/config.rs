@@ -442,6 +442,11 @@ impl Gradient {
             let message = format!("the negatives of `{name}` are vectors, which have no probability to correct by");
             return Err(Mistake::new(&["loss", self.loss.name(), "log_q"], message).with_help("write `log_q: false`"));
         }
+        if loss.log_q && !traits.log_q {
+            let message = format!("with which probability `sampler: {name}` gives its negatives is not known");
+            return Err(Mistake::new(&["loss", self.loss.name(), "log_q"], message)
+                .with_help("write `log_q: false`, or choose the sampler `uniform` or `popularity`"));
+        }
         Ok(())
     }
 }

@@ -156,6 +156,7 @@ fn fit_once(
         hops: 0,
         pooling: Default::default(),
         negatives: 0,
+        log_q: false,
         rule: crate::method::optim::Rule::default(),
         device: Device::Cpu,
     };

@@ -30,6 +30,12 @@ fn of_gradient(gradient: &Gradient, nodes: u64) -> u64 {
     let tables = nodes.saturating_mul(dim).saturating_mul(per_node);
     // Vectors of a row and their gradients.
     let vectors = (4 + 2 * negatives).saturating_mul(dim).saturating_mul(hops);
+    // Samplers that mix hops have a whole row of gradient for each hop of a negative.
+    let vectors = if gradient.by_hops() {
+        vectors.saturating_add(negatives.saturating_mul(dim).saturating_mul(hops * hops))
+    } else {
+        vectors
+    };
     let candidates = negatives.saturating_mul(sampler.candidates as u64);
     let of_row = vectors
         .saturating_add(candidates)

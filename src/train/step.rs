@@ -46,6 +46,7 @@ impl<'a> Pieces<'a> {
             hops: traits.hops,
             pooling: traits.pooling,
             negatives: gradient.negatives,
+            log_q: gradient.loss.traits().log_q,
             rule: rule.clone(),
             device,
         };
@@ -137,7 +138,8 @@ impl<'a> Pieces<'a> {
         self.backbone.backward(&row_gradient, nodes)?;
 
         let reg = &self.gradient.reg;
-        let penalised: Vec<&[u32]> = of_items.iter().map(|summands| summands.ids).collect();
+        // The positives, and the first list of negatives.
+        let penalised: Vec<&[u32]> = of_items.iter().take(2).map(|summands| summands.ids).collect();
         values.push(("reg", self.backbone.regularise(reg, batch.users, &penalised, self.gradient.batch_size)));
         self.update(batch);
         self.mark(batch, false);

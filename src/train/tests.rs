@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::config::{Gradient, Model};
 use super::{Candidates, Config, Data, EpochEnd, TrainError, Trained, Watch, fit};
 use crate::data::{Graph, Interactions};
+use crate::method::backend::torch;
 use crate::method::sampler::UniformDraws;
 use crate::method::{Batch, Device, TrainingData, xavier_tables};
 use crate::rng;
@@ -94,6 +95,10 @@ fn all_kinds() -> Vec<Config> {
     [
         json!({ "backbone": "mf" }),
         json!({}),
+        json!({ "sampler": "dns", "negatives": 2 }),
+        json!({ "sampler": { "mixgcf": { "candidates": 8 } } }),
+        json!({ "backbone": "mf", "sampler": { "mixgcf": { "candidates": 8 } }, "negatives": 2, "loss": "softmax" }),
+        json!({ "sampler": "popularity", "negatives": 3, "loss": { "softmax": { "log_q": true } } }),
         json!({ "sampler": { "cnsdiff": { "variant": "as_released" } } }),
         json!({ "sampler": { "cnsdiff": { "variant": "trained", "gen_warmup_epochs": 1, "condition": "user" } } }),
         json!({ "sampler": { "cnsdiff": {
@@ -101,7 +106,9 @@ fn all_kinds() -> Vec<Config> {
         } } }),
     ]
     .map(config)
-    .into()
+    .into_iter()
+    .filter(|config| !config.needs_libtorch() || !torch::version().is_empty())
+    .collect()
 }
 
 #[test]
@@ -155,6 +162,19 @@ fn it_learns_and_recommends_what_is_new() {
         for (user, list) in (0u32..).zip(&model.recommendations) {
             assert!(list.iter().all(|one| !data.graph.contains(user, one.item) && !valid.contains(user, one.item)));
         }
+    }
+}
+
+#[test]
+fn harder_negatives_learn_the_tastes_too() {
+    for sampler in
+        [json!({ "dns": { "candidates": 3 } }), json!({ "mixgcf": { "candidates": 3 } }), json!("popularity")]
+    {
+        let model = train(&config(json!({
+            "backbone": "mf", "epochs": 30, "select": { "valid_iid": { "patience": 0 } }, "sampler": sampler,
+        })));
+        let recall = curve(&model, "valid_recall@20")[29];
+        assert!(recall > 0.8, "{sampler}: {recall}");
     }
 }
 

@@ -6,6 +6,10 @@ mod dns;
 #[cfg(test)]
 #[path = "../../../docs/samples/soft_dns.rs"]
 mod soft_dns;
+mod mixgcf;
+mod popularity;
+#[cfg(test)]
+mod testing;
 pub mod uniform;
 
 use super::backbone::Numbers;
@@ -29,6 +33,8 @@ pub struct SamplerTraits {
     pub may_be_positive: bool,
     /// Whether what it makes are vectors and no items: losses that need items do not go with it.
     pub makes_vectors: bool,
+    /// Whether it knows with which probability its negatives were drawn.
+    pub log_q: bool,
     /// Names of the loss terms that it adds to those of the loss.
     pub terms: &'static [&'static str],
     pub numbers: Numbers,
@@ -65,7 +71,8 @@ pub struct SamplerOutcome {
     pub terms: Vec<(&'static str, f64)>,
     /// Named diagnostics that are no part of the loss.
     pub diagnostics: Vec<(&'static str, f64)>,
-    /// For [`Negatives::Vectors`]: the items that these were made of, where their gradients go.
+    /// For [`Negatives::Vectors`]: the items that these were made of, where their gradients go. The regularisation takes the
+    /// first of these lists for the negatives of the step.
     pub items: Vec<(Vec<u32>, Vec<f32>)>,
 }
 
@@ -126,8 +133,10 @@ methods! {
     /// Makes the sampler of a training.
     start_sampler;
     Uniform,
+    popularity::Popularity,
     dns::Dns,
     #[cfg(test)]
     soft_dns::SoftDns,
+    mixgcf::MixGcf,
     Cnsdiff,
 }

@@ -3,13 +3,14 @@
 //! searched.
 
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Sampler, SamplerMethod, SamplerTraits};
+use super::{Negatives, Sampler, SamplerMethod, SamplerTraits};
 use crate::data::Graph;
-use crate::method::{Batch, Method, MethodError, Setup};
+use crate::method::{Batch, Method, MethodError, Setup, Step};
 use crate::rng;
 
 /// Rows that share a random stream.
@@ -29,11 +30,12 @@ impl Method for Uniform {
 
 impl SamplerMethod for Uniform {
     fn traits(&self) -> SamplerTraits {
-        SamplerTraits { candidates: 1, many: true, ..SamplerTraits::default() }
+        SamplerTraits { candidates: 1, many: true, log_q: true, ..SamplerTraits::default() }
     }
 
     fn start<'a>(self, setup: &Setup<'a>) -> Result<Box<dyn Sampler + 'a>, MethodError> {
-        Ok(Box::new(Draw { draws: UniformDraws::new(&setup.data.graph)?, negatives: setup.negatives }))
+        let draws = UniformDraws::new(&setup.data.graph)?;
+        Ok(Box::new(Draw { draws, negatives: setup.negatives, log_q: setup.log_q }))
     }
 }
 
@@ -41,6 +43,8 @@ impl SamplerMethod for Uniform {
 struct Draw<'a> {
     draws: UniformDraws<'a>,
     negatives: usize,
+    /// Whether the loss asks for the probabilities.
+    log_q: bool,
 }
 
 impl Sampler for Draw<'_> {
@@ -48,10 +52,21 @@ impl Sampler for Draw<'_> {
         self.draws.draw(batch, self.negatives, candidates);
         Ok(())
     }
+
+    fn choose(&mut self, step: &Step) -> Result<Negatives, MethodError> {
+        let of_row = |&user: &u32| std::iter::repeat_n(self.draws.log_q(user), self.negatives);
+        let log_q = self.log_q.then(|| step.batch.users.iter().flat_map(of_row).collect());
+        Ok(Negatives::Candidates { log_q })
+    }
 }
 
 /// Draws uniform negatives against a training graph.
 pub struct UniformDraws<'a> {
+    known: Known<'a>,
+}
+
+/// Which items each user has interacted with in training.
+pub struct Known<'a> {
     graph: &'a Graph,
     filter: Filter,
 }
@@ -96,7 +111,7 @@ fn place(item: u32, words: usize) -> (usize, u64) {
     (hash as usize >> 6 & (words - 1), 1 << (hash & 63))
 }
 
-impl<'a> UniformDraws<'a> {
+impl<'a> Known<'a> {
     /// Fails if some user has interacted with every item: no negative exists then, and rejection would not end.
     pub fn new(graph: &'a Graph) -> Result<Self, MethodError> {
         match (0..graph.n_users as u32).find(|&user| graph.items_of(user).len() == graph.n_items) {
@@ -105,23 +120,59 @@ impl<'a> UniformDraws<'a> {
         }
     }
 
-    /// Fills `items` with `per_row` items for each row. Every block of rows of every step has a random stream of its own, so
-    /// that blocks are drawn in parallel.
+    pub fn users(&self) -> std::ops::Range<u32> {
+        0..self.graph.n_users as u32
+    }
+
+    /// How many items of a user there are.
+    pub fn count(&self, user: u32) -> usize {
+        self.graph.items_of(user).len()
+    }
+
+    #[inline]
+    pub fn contains(&self, user: u32, item: u32) -> bool {
+        self.filter.may_contain(user, item) && self.graph.contains(user, item)
+    }
+}
+
+/// Fills `items` with `per_row` items for each row, drawn for its user. Every block of rows of every step has a random stream
+/// of its own, so that blocks are drawn in parallel.
+pub fn draw_rows(
+    batch: &Batch,
+    per_row: usize,
+    items: &mut Vec<u32>,
+    draw: impl Fn(u32, &mut ChaCha8Rng) -> u32 + Sync,
+) {
+    items.resize(batch.len() * per_row, 0);
+    let blocks = items.par_chunks_mut(BLOCK * per_row.max(1)).zip(batch.users.par_chunks(BLOCK)).enumerate();
+    blocks.for_each(|(block, (items, users))| {
+        let mut rng = rng::stream(batch.seed, "negatives", batch.step << 32 | block as u64);
+        for (items, &user) in items.chunks_exact_mut(per_row).zip(users) {
+            items.fill_with(|| draw(user, &mut rng));
+        }
+    });
+}
+
+impl<'a> UniformDraws<'a> {
+    /// Fails if some user has interacted with every item.
+    pub fn new(graph: &'a Graph) -> Result<Self, MethodError> {
+        Ok(Self { known: Known::new(graph)? })
+    }
+
+    /// Fills `items` with `per_row` items for each row.
     pub fn draw(&self, batch: &Batch, per_row: usize, items: &mut Vec<u32>) {
-        items.resize(batch.len() * per_row, 0);
-        let blocks = items.par_chunks_mut(BLOCK * per_row.max(1)).zip(batch.users.par_chunks(BLOCK)).enumerate();
-        blocks.for_each(|(block, (items, users))| {
-            let mut rng = rng::stream(batch.seed, "negatives", batch.step << 32 | block as u64);
-            for (items, &user) in items.chunks_exact_mut(per_row).zip(users) {
-                items.fill_with(|| self.negative(user, &mut rng));
-            }
-        });
+        draw_rows(batch, per_row, items, |user, rng| self.negative(user, rng));
+    }
+
+    /// The logarithm of the probability with which an item is drawn for a user.
+    pub fn log_q(&self, user: u32) -> f32 {
+        -libm::log((self.known.graph.n_items - self.known.count(user)) as f64) as f32
     }
 
     fn negative(&self, user: u32, rng: &mut impl rand::Rng) -> u32 {
         loop {
-            let item = rng.random_range(0..self.graph.n_items as u32);
-            if !self.filter.may_contain(user, item) || !self.graph.contains(user, item) {
+            let item = rng.random_range(0..self.known.graph.n_items as u32);
+            if !self.known.contains(user, item) {
                 return item;
             }
         }
@@ -130,16 +181,12 @@ impl<'a> UniformDraws<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{self, batch, chi_square, setup};
     use super::*;
-    use crate::data::Interactions;
-    use statrs::distribution::{ChiSquared, ContinuousCDF};
+    use crate::method::Vectors;
 
     fn graph(items: usize, owned: &[u32]) -> Graph {
-        Graph::with_size(
-            1,
-            items,
-            &Interactions { user: vec![0; owned.len()], item: owned.to_vec(), ..Interactions::default() },
-        )
+        testing::graph(1, items, &owned.iter().map(|&item| (0, item)).collect::<Vec<_>>()).graph
     }
 
     fn draw(graph: &Graph, users: &[u32], seed: u64) -> Vec<u32> {
@@ -148,25 +195,13 @@ mod tests {
 
     fn draw_for(draws: &UniformDraws, users: &[u32], per_row: usize, seed: u64, step: u64) -> Vec<u32> {
         let mut drawn = Vec::new();
-        let batch = Batch {
-            seed,
-            epoch: 0,
-            epochs: 1,
-            step,
-            lr: 1e-3,
-            users,
-            queries: users,
-            positives: users,
-            sequences: &[],
-        };
-        draws.draw(&batch, per_row, &mut drawn);
+        draws.draw(&batch(seed, step, users, users), per_row, &mut drawn);
         drawn
     }
 
     #[test]
     fn several_for_each_row_are_drawn_of_the_row_s_user() {
-        let pairs = Interactions { user: vec![0, 0, 1, 1], item: vec![0, 1, 2, 3], ..Interactions::default() };
-        let graph = Graph::with_size(2, 4, &pairs);
+        let graph = testing::graph(2, 4, &[(0, 0), (0, 1), (1, 2), (1, 3)]).graph;
         let drawn = draw_for(&UniformDraws::new(&graph).unwrap(), &[0, 1, 0], 50, 1, 0);
         assert_eq!(drawn.len(), 150);
         for (row, own) in drawn.chunks_exact(50).zip([[2, 3], [0, 1], [2, 3]]) {
@@ -177,18 +212,12 @@ mod tests {
     #[test]
     fn uniform_over_the_complement() {
         let graph = graph(50, &[0, 3, 4, 20, 49]);
-        let draws = 90_000;
-        let drawn = draw(&graph, &vec![0; draws], 7);
+        let drawn = draw(&graph, &vec![0; 90_000], 7);
         let mut counts = [0usize; 50];
         drawn.iter().for_each(|&item| counts[item as usize] += 1);
-        assert!(graph.items_of(0).iter().all(|&item| counts[item as usize] == 0));
-        let expected = draws as f64 / 45.0;
-        let statistic: f64 = (0..50u32)
-            .filter(|&item| !graph.contains(0, item))
-            .map(|item| (counts[item as usize] as f64 - expected).powi(2) / expected)
-            .sum();
-        let p = 1.0 - ChiSquared::new(44.0).unwrap().cdf(statistic);
-        assert!(p > 0.001, "chi-square {statistic}, p {p}");
+        let weights: Vec<f64> = (0..50).map(|item| if graph.contains(0, item) { 0.0 } else { 1.0 }).collect();
+        let p = chi_square(&counts, &weights);
+        assert!(p > 0.001, "{counts:?}: p {p}");
     }
 
     #[test]
@@ -230,5 +259,21 @@ mod tests {
         let graph = graph(3, &[0, 1, 2]);
         let error = UniformDraws::new(&graph).err().unwrap().to_string();
         assert!(error.contains("user 0") && error.contains("3 items"), "{error}");
+    }
+
+    #[test]
+    fn the_logarithm_of_the_probability_of_each_negative() {
+        let data = testing::graph(2, 5, &[(0, 0), (1, 1), (1, 2), (1, 3)]);
+        let (users, vectors) = ([1, 0], Vectors::new(2, 5, 1));
+        for log_q in [true, false] {
+            let mut sampler = Uniform {}.start(&Setup { log_q, negatives: 2, ..setup(&data) }).unwrap();
+            let batch = batch(1, 0, &users, &users);
+            let mut candidates = Vec::new();
+            sampler.propose(&batch, &mut candidates).unwrap();
+            let step = Step { batch, vectors: &vectors, candidates: &candidates, per_row: 2 };
+            let expected = [2.0f64, 2.0, 4.0, 4.0].map(|others| (1.0 / others).ln() as f32).to_vec();
+            let expected = Negatives::Candidates { log_q: log_q.then_some(expected) };
+            assert_eq!(sampler.choose(&step).unwrap(), expected);
+        }
     }
 }

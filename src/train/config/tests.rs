@@ -74,3 +74,17 @@ fn the_schema_allows_both_spellings() {
         assert!(!validator.is_valid(&with(&wrong)) && refused, "{wrong}");
     }
 }
+
+#[test]
+fn corrections_need_negatives_of_known_probability() {
+    let check = |sampler: &str| {
+        let loss = json!({ "softmax": { "log_q": true } });
+        read(json!({ "backbone": "mf", "sampler": sampler, "loss": loss, "seed": 1 })).unwrap().check()
+    };
+    assert_eq!((check("uniform"), check("popularity")), (Ok(()), Ok(())));
+    for sampler in ["dns", "mixgcf", "cnsdiff"] {
+        let mistake = check(sampler).unwrap_err();
+        assert_eq!(mistake.path, ["loss", "softmax", "log_q"]);
+        assert!(mistake.message.contains(sampler) && mistake.help.is_some());
+    }
+}

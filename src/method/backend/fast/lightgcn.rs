@@ -148,6 +148,7 @@ mod tests {
             hops: 0,
             pooling: Pooling::Mean,
             negatives: 1,
+            log_q: false,
             rule: Default::default(),
             device: Device::Cpu,
         }
