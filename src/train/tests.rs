@@ -91,7 +91,7 @@ fn curve(model: &Trained, measure: &str) -> Vec<f64> {
 }
 
 fn all_kinds() -> Vec<Config> {
-    [
+    let mut kinds = vec![
         json!({ "backbone": "mf" }),
         json!({}),
         json!({ "sampler": { "cnsdiff": { "variant": "as_released" } } }),
@@ -99,9 +99,11 @@ fn all_kinds() -> Vec<Config> {
         json!({ "sampler": { "cnsdiff": {
             "variant": "trained_joint", "gen_warmup_epochs": 1, "space": "rms_normalised", "start": { "pick": "random" },
         } } }),
-    ]
-    .map(config)
-    .into()
+    ];
+    if cfg!(feature = "torch") {
+        kinds.extend(["ngcf", "simgcl", "xsimgcl"].map(|backbone| json!({ "backbone": backbone })));
+    }
+    kinds.into_iter().map(config).collect()
 }
 
 #[test]
