@@ -434,6 +434,14 @@ impl Gradient {
             return Err(Mistake::new(&["sampler"], message)
                 .with_help("choose `lightgcn`, or `mf`, which is a graph of no hops"));
         }
+        if let (true, Some(width)) = (traits.by_hops, backbone.hop_width.filter(|&width| width != self.dim)) {
+            let message = format!(
+                "`{name}` mixes hops of one width, and those of `backbone: {}` are {width} and `dim: {}`",
+                self.backbone.name(),
+                self.dim
+            );
+            return Err(Mistake::new(&["dim"], message).with_help(format!("write `dim: {width}`")));
+        }
         if traits.by_hops && self.score == ScoreForm::Cosine {
             let message = format!("`{name}` mixes hops before they are scored, which `cosine` does not go with");
             return Err(Mistake::new(&["score"], message).with_help("write `score: inner_product`"));

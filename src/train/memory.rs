@@ -27,7 +27,8 @@ fn of_gradient(gradient: &Gradient, nodes: u64) -> u64 {
     let hops = if gradient.by_hops() { backbone.hops.max(1) as u64 } else { 1 };
     // Table, gradient, two moments, the best one, vectors, and what is between them.
     let per_node = 6_u64.saturating_add(2 * hops).saturating_add(backbone.numbers.per_node);
-    let tables = nodes.saturating_mul(dim).saturating_mul(per_node);
+    let per_node = dim.saturating_mul(per_node).saturating_add(backbone.numbers.per_node_fixed);
+    let tables = nodes.saturating_mul(per_node);
     // Vectors of a row and their gradients.
     let vectors = (4 + 2 * negatives).saturating_mul(dim).saturating_mul(hops);
     // Samplers that mix hops have a whole row of gradient for each hop of a negative.

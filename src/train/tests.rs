@@ -92,7 +92,7 @@ fn curve(model: &Trained, measure: &str) -> Vec<f64> {
 }
 
 fn all_kinds() -> Vec<Config> {
-    [
+    let mut kinds = vec![
         json!({ "backbone": "mf" }),
         json!({}),
         json!({ "sampler": "dns", "negatives": 2 }),
@@ -104,11 +104,12 @@ fn all_kinds() -> Vec<Config> {
         json!({ "sampler": { "cnsdiff": {
             "variant": "trained_joint", "gen_warmup_epochs": 1, "space": "rms_normalised", "start": { "pick": "random" },
         } } }),
-    ]
-    .map(config)
-    .into_iter()
-    .filter(|config| !config.needs_libtorch() || !torch::version().is_empty())
-    .collect()
+    ];
+    if cfg!(feature = "torch") {
+        kinds.extend(["ngcf", "simgcl", "xsimgcl"].map(|backbone| json!({ "backbone": backbone })));
+    }
+    let there = |config: &Config| !config.needs_libtorch() || !torch::version().is_empty();
+    kinds.into_iter().map(config).filter(there).collect()
 }
 
 #[test]

@@ -5,6 +5,12 @@ mod mf;
 #[cfg(all(test, feature = "torch"))]
 #[path = "../../../docs/samples/one_layer.rs"]
 mod one_layer;
+#[cfg(feature = "torch")]
+mod ngcf;
+#[cfg(feature = "torch")]
+mod simgcl;
+#[cfg(feature = "torch")]
+mod xsimgcl;
 
 use super::data::Histories;
 use super::params::Parameters;
@@ -43,6 +49,8 @@ pub struct BackboneTraits {
     pub libtorch: bool,
     /// Hops whose vectors can be had one by one, none if it has no hops.
     pub hops: usize,
+    /// Width of a hop, where it is not that of the trained vectors: hops of several widths cannot be mixed.
+    pub hop_width: Option<usize>,
     /// How a vector is made of its hops.
     pub pooling: Pooling,
     /// Names of the loss terms that it adds to those of the loss.
@@ -56,6 +64,8 @@ pub struct BackboneTraits {
 pub struct Numbers {
     /// Per user and item, times the width of the trained vectors, beside the table and the vectors.
     pub per_node: u64,
+    /// Per user and item, whatever that width is.
+    pub per_node_fixed: u64,
     /// Per row of a batch.
     pub per_row: u64,
     /// Per two rows of a batch.
@@ -111,4 +121,10 @@ methods! {
     lightgcn::LightGcn,
     #[cfg(all(test, feature = "torch"))]
     one_layer::OneLayer,
+    #[cfg(feature = "torch")]
+    ngcf::Ngcf,
+    #[cfg(feature = "torch")]
+    simgcl::SimGcl,
+    #[cfg(feature = "torch")]
+    xsimgcl::XSimGcl,
 }

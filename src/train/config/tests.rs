@@ -61,7 +61,7 @@ fn the_schema_allows_both_spellings() {
     for fine in [json!("mf"), json!({ "lightgcn": { "layers": 3 } }), json!({ "lightgcn": {} })] {
         assert!(validator.is_valid(&json!({ "backbone": fine, "seed": 1 })), "{fine}");
     }
-    for wrong in [json!("ngcf"), json!({ "lightgcn": { "layers": -1 } }), json!(3)] {
+    for wrong in [json!("ngfc"), json!({ "lightgcn": { "layers": -1 } }), json!(3)] {
         assert!(!validator.is_valid(&json!({ "backbone": wrong, "seed": 1 })), "{wrong}");
     }
     let with = |candidates: &Value| json!({ "backbone": "mf", "seed": 1, "candidates": candidates });

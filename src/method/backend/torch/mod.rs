@@ -11,7 +11,9 @@ pub mod cnsdiff;
 #[cfg(feature = "torch")]
 mod device;
 #[cfg(feature = "torch")]
-mod lightgcn;
+pub mod lightgcn;
+#[cfg(feature = "torch")]
+pub mod losses;
 #[cfg(feature = "torch")]
 mod present;
 #[cfg(feature = "torch")]
@@ -20,6 +22,8 @@ pub mod propagation;
 pub mod tensor;
 #[cfg(feature = "torch")]
 pub mod tensors;
+#[cfg(all(test, feature = "torch"))]
+pub mod testing;
 
 #[cfg(not(feature = "torch"))]
 pub use absent::*;
