@@ -17,7 +17,7 @@ use crate::ui::ColorChoice;
 #[command(propagate_version = false, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -34,7 +34,7 @@ pub const EXIT_CODES: &str = "Exit codes:
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+pub struct GlobalArgs {
     /// Work in this directory, as if started there
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
@@ -58,49 +58,49 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a pipeline: compute what is missing, take the rest from the cache
-    Run(Run),
+    Run(RunArgs),
     /// Show what a run would do: what is cached, what would run, what waits, and how long it may take
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Show how complete a pipeline's results are, stage by stage
-    Status(Status),
+    Status(StatusArgs),
     /// Say why a stage would run again: which parameter or input changed, from what to what
-    Explain(Explain),
+    Explain(ExplainArgs),
     /// Draw the stages and what flows between them
-    Graph(Graph),
+    Graph(GraphArgs),
     /// Show what a stage produced: its artifacts, their schema and first rows, its log and its cost
-    Show(Show),
+    Show(ShowArgs),
     /// List the runs recorded in the cache, newest first
-    Runs(Runs),
+    Runs(RunsArgs),
     /// Compare two runs: parameters and results
-    Diff(Diff),
+    Diff(DiffArgs),
     /// Look after the raw files that a pipeline reads
     #[command(subcommand)]
-    Data(Data),
+    Data(DataCommand),
     /// Look after the cache
     #[command(subcommand)]
-    Cache(Cache),
+    Cache(CacheCommand),
     /// Forget results of a pipeline, so that they are computed again
-    Clean(Clean),
+    Clean(CleanArgs),
     /// Print the JSON Schema of pipeline files, for editors
     Schema,
     /// Print a completion script
-    Completions(Completions),
+    Completions(CompletionsArgs),
     /// Write a commented starter pipeline
-    Init(Init),
+    Init(InitArgs),
 }
 
 /// A pipeline file and how the command line changes it.
 #[derive(Debug, Args)]
-pub struct Selection {
+pub struct PipelineArgs {
     /// The pipeline file; by default pipeline.yaml or the only one in pipelines/
     #[arg(value_name = "PIPELINE", value_hint = ValueHint::FilePath)]
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
-    pub changes: Changes,
+    pub changes: ChangeArgs,
 }
 
 #[derive(Debug, Default, Args)]
-pub struct Changes {
+pub struct ChangeArgs {
     /// Set a value of the pipeline file, as in `--set stages.model.with.epochs=20`; repeatable
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
@@ -113,9 +113,9 @@ pub struct Changes {
 }
 
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunArgs {
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: PipelineArgs,
     /// Stages that may run at the same time; by default as many as the machine's cores and memory allow
     #[arg(short, long, value_name = "N", value_parser = positive)]
     pub jobs: Option<usize>,
@@ -144,18 +144,18 @@ pub struct Run {
     #[arg(long, value_name = "SEED", hide = true)]
     pub shuffle: Option<u64>,
     #[command(flatten)]
-    pub mirrors: Mirrors,
+    pub mirrors: MirrorArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct Mirrors {
+pub struct MirrorArgs {
     /// Look here, by digest, for raw files that are missing; repeatable. The directories in CNSDIFF_MIRROR (written
     /// as PATH is) are looked through after these
     #[arg(long = "mirror", value_name = "DIR", value_hint = ValueHint::DirPath)]
     dirs: Vec<PathBuf>,
 }
 
-impl Mirrors {
+impl MirrorArgs {
     /// Those of the command line, then those of the environment.
     pub fn all(&self) -> Vec<PathBuf> {
         let environment = std::env::var_os("CNSDIFF_MIRROR").unwrap_or_default();
@@ -165,11 +165,11 @@ impl Mirrors {
 }
 
 #[derive(Debug, Args)]
-pub struct Plan {
+pub struct PlanArgs {
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: PipelineArgs,
     #[command(flatten)]
-    pub mirrors: Mirrors,
+    pub mirrors: MirrorArgs,
     /// List every instance, not only one line per stage
     #[arg(short, long)]
     pub all: bool,
@@ -179,28 +179,28 @@ pub struct Plan {
 }
 
 #[derive(Debug, Args)]
-pub struct Status {
+pub struct StatusArgs {
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: PipelineArgs,
     #[command(flatten)]
-    pub mirrors: Mirrors,
+    pub mirrors: MirrorArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct Explain {
+pub struct ExplainArgs {
     /// A stage, or one instance such as `model[method=dns,seed=1]`
     #[arg(value_name = "STAGE")]
     pub stage: String,
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: PipelineArgs,
     #[command(flatten)]
-    pub mirrors: Mirrors,
+    pub mirrors: MirrorArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct Graph {
+pub struct GraphArgs {
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: PipelineArgs,
     #[arg(long, value_enum, default_value_t)]
     /// The language of the drawing
     pub format: GraphFormat,
@@ -221,14 +221,14 @@ pub enum GraphFormat {
 }
 
 #[derive(Debug, Args)]
-pub struct Show {
+pub struct ShowArgs {
     /// A stage, or one instance such as `model[method=dns,seed=1]`
     #[arg(value_name = "STAGE")]
     pub stage: String,
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: PipelineArgs,
     #[command(flatten)]
-    pub mirrors: Mirrors,
+    pub mirrors: MirrorArgs,
     /// Show the rows of this artifact alone
     #[arg(long, value_name = "NAME")]
     pub artifact: Option<String>,
@@ -252,14 +252,14 @@ pub enum RowFormat {
 }
 
 #[derive(Debug, Args)]
-pub struct Runs {
+pub struct RunsArgs {
     /// How many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
 }
 
 #[derive(Debug, Args)]
-pub struct Diff {
+pub struct DiffArgs {
     /// A run id or the start of one (see `runs`); by default the last but one
     pub old: Option<String>,
     /// The run to compare it with; by default the last one
@@ -267,14 +267,14 @@ pub struct Diff {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Data {
+pub enum DataCommand {
     /// Bring the raw files that are missing: from a mirror, or from their URLs into data/; an interrupted download is
     /// continued by the next one
     Fetch {
         #[command(flatten)]
-        selection: Selection,
+        selection: PipelineArgs,
         #[command(flatten)]
-        mirrors: Mirrors,
+        mirrors: MirrorArgs,
         /// Put all files into this directory, each under the host and path of its URL
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         to: Option<PathBuf>,
@@ -282,21 +282,21 @@ pub enum Data {
     /// List the raw files: where each is, its size, licence and digest
     Ls {
         #[command(flatten)]
-        selection: Selection,
+        selection: PipelineArgs,
         #[command(flatten)]
-        mirrors: Mirrors,
+        mirrors: MirrorArgs,
     },
     /// Read all raw files again and compare them with their digests; code 3 when one is damaged or missing
     Verify {
         #[command(flatten)]
-        selection: Selection,
+        selection: PipelineArgs,
         #[command(flatten)]
-        mirrors: Mirrors,
+        mirrors: MirrorArgs,
     },
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Cache {
+pub enum CacheCommand {
     /// List the results in the cache
     Ls,
     /// Remove what neither the last run of a pipeline nor any run of the last days refers to
@@ -317,11 +317,11 @@ pub enum Cache {
 }
 
 #[derive(Debug, Args)]
-pub struct Clean {
+pub struct CleanArgs {
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: PipelineArgs,
     #[command(flatten)]
-    pub mirrors: Mirrors,
+    pub mirrors: MirrorArgs,
     /// Only this stage (or instance); repeatable
     #[arg(long, value_name = "STAGE")]
     pub stage: Vec<String>,
@@ -334,13 +334,13 @@ pub struct Clean {
 }
 
 #[derive(Debug, Args)]
-pub struct Completions {
+pub struct CompletionsArgs {
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
-pub struct Init {
+pub struct InitArgs {
     /// Where to write it
     #[arg(default_value = "pipeline.yaml", value_hint = ValueHint::FilePath)]
     pub path: PathBuf,

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::args::{Cache, Global};
+use super::args::{CacheCommand, GlobalArgs};
 use super::clock::timestamp;
-use super::exit::{DONE, STORE, Stop};
+use super::exit::{CliError, DONE, STORE};
 use super::project::{open_store, store_error};
 use super::record::Record;
 use crate::digest::Digest;
@@ -16,16 +16,16 @@ use crate::ui::{Ui, text};
 
 const DAY: u64 = 24 * 60 * 60;
 
-pub fn main(args: &Cache, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &CacheCommand, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let store = open_store(global)?;
     match args {
-        Cache::Ls => list(&store, ui),
-        Cache::Gc { days, dry_run } => collect(&store, *days, *dry_run, ui),
-        Cache::Verify { repair } => verify(&store, *repair, ui),
+        CacheCommand::Ls => list(&store, ui),
+        CacheCommand::Gc { days, dry_run } => collect(&store, *days, *dry_run, ui),
+        CacheCommand::Verify { repair } => verify(&store, *repair, ui),
     }
 }
 
-fn list(store: &Store, ui: &Ui) -> Result<u8, Stop> {
+fn list(store: &Store, ui: &Ui) -> Result<u8, CliError> {
     let mut rows = Vec::new();
     let mut total = 0;
     for key in store.keys().map_err(store_error)? {
@@ -56,7 +56,7 @@ fn list(store: &Store, ui: &Ui) -> Result<u8, Stop> {
 }
 
 /// What the last runs of the pipelines refer to stays, and what any run of the last days refers to.
-fn collect(store: &Store, days: u64, dry_run: bool, ui: &Ui) -> Result<u8, Stop> {
+fn collect(store: &Store, days: u64, dry_run: bool, ui: &Ui) -> Result<u8, CliError> {
     let age = Duration::from_secs(days.saturating_mul(DAY));
     let since = SystemTime::now().checked_sub(age).map(timestamp).unwrap_or_default();
     let mut keep: BTreeSet<Digest> = BTreeSet::new();
@@ -83,7 +83,7 @@ fn collect(store: &Store, days: u64, dry_run: bool, ui: &Ui) -> Result<u8, Stop>
     Ok(DONE)
 }
 
-fn verify(store: &Store, repair: bool, ui: &Ui) -> Result<u8, Stop> {
+fn verify(store: &Store, repair: bool, ui: &Ui) -> Result<u8, CliError> {
     let report = store.verify(repair).map_err(store_error)?;
     if ui.json {
         ui.result_json(&report)?;
@@ -106,6 +106,6 @@ fn verify(store: &Store, repair: bool, ui: &Ui) -> Result<u8, Stop> {
         ui.note("what was damaged is removed; the next run makes it anew");
         return Ok(DONE);
     }
-    Err(Stop::new(STORE, "the cache is damaged")
+    Err(CliError::new(STORE, "the cache is damaged")
         .help("`cnsdiff-pipe cache verify --repair` removes what is damaged; the next run makes it anew"))
 }

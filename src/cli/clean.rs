@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::args::{Clean, Global};
-use super::exit::{DONE, Stop};
+use super::args::{CleanArgs, GlobalArgs};
+use super::exit::{CliError, DONE};
 use super::project::{Project, engine_error, open_store, store_error};
 use crate::digest::Digest;
 use crate::engine;
 use crate::ui::{Ui, text};
 
-pub fn main(args: &Clean, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &CleanArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let store = open_store(global)?;
     let verb = if args.dry_run { "would remove" } else { "removed" };
     if args.everything {

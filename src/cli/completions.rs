@@ -2,10 +2,10 @@
 
 use clap::CommandFactory;
 
-use super::args::{Cli, Completions};
+use super::args::{Cli, CompletionsArgs};
 use crate::ui::Ui;
 
-pub fn main(args: &Completions, ui: &Ui) {
+pub fn main(args: &CompletionsArgs, ui: &Ui) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cnsdiff-pipe", &mut script);
     ui.result(&String::from_utf8_lossy(&script));

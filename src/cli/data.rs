@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::args::{Data, Global, Mirrors};
-use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
+use super::args::{DataCommand, GlobalArgs, MirrorArgs};
+use super::exit::{CliError, DONE, FAILED, INTERRUPTED};
 use super::project::{Project, open_store};
 use super::run::plain;
 use super::signals::listen_for_interrupts;
 use crate::engine::Options;
 use crate::engine::stage::RawSource;
-use crate::store::raw::{Found, Location, News, RawError, RawFiles};
+use crate::store::raw::{DownloadEvent, LocalFile, RawError, RawFiles, RawLocation};
 use crate::store::{Origin, raw};
 use crate::ui::{Tone, Transfer, Transfers, Ui, text};
 
@@ -25,28 +25,30 @@ const DIGITS: usize = 12;
 const OTHERS: usize = 58;
 const SOURCE: usize = 40;
 
-pub fn main(args: &Data, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &DataCommand, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     match args {
-        Data::Fetch { selection, mirrors, to } => {
-            Files::of(&Project::load(selection, ui)?, mirrors, global).fetch(to.as_deref(), ui)
+        DataCommand::Fetch { selection, mirrors, to } => {
+            RawFileList::of(&Project::load(selection, ui)?, mirrors, global).fetch(to.as_deref(), ui)
         }
-        Data::Ls { selection, mirrors } => Files::of(&Project::load(selection, ui)?, mirrors, global).list(ui),
-        Data::Verify { selection, mirrors } => {
+        DataCommand::Ls { selection, mirrors } => {
+            RawFileList::of(&Project::load(selection, ui)?, mirrors, global).list(ui)
+        }
+        DataCommand::Verify { selection, mirrors } => {
             let project = Project::load(selection, ui)?;
-            Files::of(&project, mirrors, global).verify(&project, global, ui)
+            RawFileList::of(&project, mirrors, global).verify(&project, global, ui)
         }
     }
 }
 
 /// The raw files of a pipeline.
-struct Files {
+struct RawFileList {
     options: Options,
     raw: RawFiles,
     /// Each once, in the order of the pipeline.
-    files: Vec<File>,
+    files: Vec<ListedFile>,
 }
 
-struct File {
+struct ListedFile {
     source: RawSource,
     /// Instances that read it, and its place among their files.
     readers: Vec<(String, usize)>,
@@ -58,20 +60,20 @@ struct Used {
     digest: String,
 }
 
-impl Files {
-    fn of(project: &Project, mirrors: &Mirrors, global: &Global) -> Self {
+impl RawFileList {
+    fn of(project: &Project, mirrors: &MirrorArgs, global: &GlobalArgs) -> Self {
         let options = project.options(mirrors);
         let raw = RawFiles::new(&global.cache, &options.base, options.data.clone(), options.mirrors.clone())
             .interruptible(options.interrupt.flag());
         let pipeline = &project.plan.pipeline;
         let mut places = BTreeMap::new();
-        let mut files: Vec<File> = Vec::new();
+        let mut files: Vec<ListedFile> = Vec::new();
         for instance in &pipeline.instances {
             let kind = project.registry.get(&pipeline.stages[instance.stage].kind);
             let sources = kind.map(|kind| (kind.files)(&instance.params)).unwrap_or_default();
             for (index, source) in sources.into_iter().enumerate() {
                 let place = places.entry((source.source.clone(), source.digest.clone())).or_insert_with(|| {
-                    files.push(File { source, readers: Vec::new() });
+                    files.push(ListedFile { source, readers: Vec::new() });
                     files.len() - 1
                 });
                 files[*place].readers.push((instance.id.clone(), index));
@@ -80,7 +82,7 @@ impl Files {
         Self { options, raw, files }
     }
 
-    fn fetch(&self, to: Option<&Path>, ui: &Ui) -> Result<u8, Stop> {
+    fn fetch(&self, to: Option<&Path>, ui: &Ui) -> Result<u8, CliError> {
         let interrupt = &self.options.interrupt;
         listen_for_interrupts(interrupt)?;
         let transfers = Transfers::new(ui);
@@ -88,10 +90,10 @@ impl Files {
         for RawSource { source, digest, .. } in self.files.iter().map(|file| &file.source) {
             transfers.show(&Transfer::FileStarted { source })?;
             let clock = Instant::now();
-            let listener = |news: News| {
+            let listener = |news: DownloadEvent| {
                 let transfer = match news {
-                    News::Bytes { done, total } => Transfer::FileProgress { source, done, total },
-                    News::Again { reason, wait, attempt, of } => {
+                    DownloadEvent::Bytes { done, total } => Transfer::FileProgress { source, done, total },
+                    DownloadEvent::Again { reason, wait, attempt, of } => {
                         Transfer::FileAgain { source, reason, attempt, of, seconds: wait.as_secs_f64() }
                     }
                 };
@@ -100,11 +102,11 @@ impl Files {
             };
             let result = self.raw.keep(source, digest.as_deref(), to, &listener);
             let (outcome, path, error) = match result {
-                Ok((path, raw::Origin::Present)) => ("present", Some(path), None),
-                Ok((path, raw::Origin::Taken)) => ("taken", Some(path), None),
-                Ok((path, raw::Origin::Downloaded)) => ("downloaded", Some(path), None),
+                Ok((path, raw::Acquisition::Present)) => ("present", Some(path), None),
+                Ok((path, raw::Acquisition::Taken)) => ("taken", Some(path), None),
+                Ok((path, raw::Acquisition::Downloaded)) => ("downloaded", Some(path), None),
                 Err(error @ (RawError::Stopped(_) | RawError::Interrupted(_))) => {
-                    return Err(Stop::new(INTERRUPTED, error).help("the same command goes on from there"));
+                    return Err(CliError::new(INTERRUPTED, error).help("the same command goes on from there"));
                 }
                 Err(error) => ("failed", None, Some(error.to_string())),
             };
@@ -114,18 +116,21 @@ impl Files {
             let seconds = clock.elapsed().as_secs_f64();
             transfers.show(&Transfer::FileFinished { source, outcome, path, bytes, seconds, error })?;
             if interrupt.is_raised() {
-                return Err(Stop::new(INTERRUPTED, "interrupted").help("the same command goes on from there"));
+                return Err(CliError::new(INTERRUPTED, "interrupted").help("the same command goes on from there"));
             }
         }
         let total = self.files.len();
         if failed > 0 {
-            return Err(Stop::new(FAILED, format!("{failed} of {} could not be had", text::count(total, "raw file"))));
+            return Err(CliError::new(
+                FAILED,
+                format!("{failed} of {} could not be had", text::count(total, "raw file")),
+            ));
         }
         ui.note(&format!("{}: {brought} new, {} present", text::count(total, "raw file"), total - brought));
         Ok(DONE)
     }
 
-    fn list(&self, ui: &Ui) -> Result<u8, Stop> {
+    fn list(&self, ui: &Ui) -> Result<u8, CliError> {
         let mut rows = Vec::new();
         let terminal = console::Term::stdout();
         let room = if terminal.is_term() { usize::from(terminal.size().1).saturating_sub(OTHERS) } else { usize::MAX };
@@ -155,7 +160,7 @@ impl Files {
         Ok(DONE)
     }
 
-    fn verify(&self, project: &Project, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+    fn verify(&self, project: &Project, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
         // Where nothing was run, nothing is to be compared with, and no cache is made for that.
         let store = if global.cache.is_dir() { Some(open_store(global)?) } else { None };
         let previous =
@@ -165,7 +170,7 @@ impl Files {
             Some(Used { instance: instance.clone(), digest: digest_in(&origin, *index)? })
         };
         let mut bad = 0;
-        for File { source: file, readers } in &self.files {
+        for ListedFile { source: file, readers } in &self.files {
             let verdict = match self.locate(file)? {
                 None => Verdict::new("missing"),
                 Some(found) => {
@@ -180,7 +185,7 @@ impl Files {
         }
         let total = text::count(self.files.len(), "raw file");
         if bad > 0 {
-            return Err(Stop::new(FAILED, format!("missing, damaged or changed: {bad} of {total}")).help(
+            return Err(CliError::new(FAILED, format!("missing, damaged or changed: {bad} of {total}")).help(
                 "`cnsdiff-pipe data fetch` brings what is missing; a damaged file of your own is for you to replace; \
                  after a change, `cnsdiff-pipe run` makes the results those of the new bytes",
             ));
@@ -206,8 +211,8 @@ impl Files {
         Ok(known("undeclared"))
     }
 
-    fn locate(&self, file: &RawSource) -> Result<Option<Found>, Stop> {
-        self.raw.locate(&file.source, file.digest.as_deref()).map_err(Stop::wrong)
+    fn locate(&self, file: &RawSource) -> Result<Option<LocalFile>, CliError> {
+        self.raw.locate(&file.source, file.digest.as_deref()).map_err(CliError::wrong)
     }
 }
 
@@ -226,7 +231,7 @@ impl Verdict {
         Self { state, path: None, digest: None, used: None, error: None }
     }
 
-    fn show(&self, file: &RawSource, ui: &Ui) -> Result<(), Stop> {
+    fn show(&self, file: &RawSource, ui: &Ui) -> Result<(), CliError> {
         let Self { state, path, digest, used, error } = self;
         if ui.json {
             let used = used.as_ref().map(|used| json!({ "by": used.instance, "digest": used.digest }));
@@ -262,12 +267,12 @@ pub(super) fn digest_in(origin: &Origin, index: usize) -> Option<String> {
     origin.material.iter().find(|(name, _)| *name == field).map(|(_, value)| plain(value))
 }
 
-fn word(location: Location) -> &'static str {
+fn word(location: RawLocation) -> &'static str {
     match location {
-        Location::Path => "path",
-        Location::Data => "data",
-        Location::Cache => "cache",
-        Location::Mirror => "mirror",
+        RawLocation::Path => "path",
+        RawLocation::Data => "data",
+        RawLocation::Cache => "cache",
+        RawLocation::Mirror => "mirror",
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::args::{Diff, Global};
-use super::exit::{DONE, Stop};
+use super::args::{DiffArgs, GlobalArgs};
+use super::exit::{CliError, DONE};
 use super::project::{open_store, store_error};
 use super::record::{Record, StageRecord};
 use crate::digest::Digest;
@@ -16,13 +16,13 @@ use crate::ui::{Style, Tone, Ui};
 
 /// How two runs differ.
 #[derive(Debug, Default, Serialize)]
-struct Difference {
+struct RunDifference {
     old: String,
     new: String,
     /// Of the runs as a whole: name, old, new.
-    circumstances: Vec<Change>,
+    circumstances: Vec<ValueChange>,
     /// Of parameters, with the instances that have them.
-    parameters: Vec<Change>,
+    parameters: Vec<ValueChange>,
     only_old: Vec<String>,
     only_new: Vec<String>,
     results: Vec<ResultChange>,
@@ -30,7 +30,7 @@ struct Difference {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct Change {
+struct ValueChange {
     what: String,
     old: String,
     new: String,
@@ -46,7 +46,7 @@ struct ResultChange {
     how: Option<String>,
 }
 
-pub fn main(args: &Diff, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &DiffArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let store = open_store(global)?;
     let (old, new) = choose(args, &store)?;
     let difference = compare(&old, &new, &store)?;
@@ -59,12 +59,12 @@ pub fn main(args: &Diff, global: &Global, ui: &Ui) -> Result<u8, Stop> {
 }
 
 /// The two runs named, or the last two of one pipeline.
-fn choose(args: &Diff, store: &Store) -> Result<(Record, Record), Stop> {
+fn choose(args: &DiffArgs, store: &Store) -> Result<(Record, Record), CliError> {
     let new = match &args.new {
         Some(run) => Record::find(store, run)?,
         None => Record::all(store)
             .pop()
-            .ok_or_else(|| Stop::wrong("no run is recorded in this cache yet"))?
+            .ok_or_else(|| CliError::wrong("no run is recorded in this cache yet"))?
             .with_stages(store)?,
     };
     let old = match &args.old {
@@ -72,23 +72,23 @@ fn choose(args: &Diff, store: &Store) -> Result<(Record, Record), Stop> {
         None => Record::all(store)
             .into_iter()
             .rfind(|record| record.pipeline == new.pipeline && record.run < new.run)
-            .ok_or_else(|| Stop::wrong(format!("`{}` was run only once", new.pipeline)))?
+            .ok_or_else(|| CliError::wrong(format!("`{}` was run only once", new.pipeline)))?
             .with_stages(store)?,
     };
     Ok((old, new))
 }
 
-fn compare(old: &Record, new: &Record, store: &Store) -> Result<Difference, Stop> {
+fn compare(old: &Record, new: &Record, store: &Store) -> Result<RunDifference, CliError> {
     let by_id = |record: &'_ Record| -> BTreeMap<String, StageRecord> {
         record.stages.iter().map(|stage| (stage.id.clone(), stage.clone())).collect()
     };
     let (before, after) = (by_id(old), by_id(new));
     let mut parameters: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
-    let mut difference = Difference {
+    let mut difference = RunDifference {
         old: old.run.clone(),
         new: new.run.clone(),
         circumstances: circumstances(old, new),
-        ..Difference::default()
+        ..RunDifference::default()
     };
     difference.only_old = before.keys().filter(|id| !after.contains_key(*id)).cloned().collect();
     difference.only_new = after.keys().filter(|id| !before.contains_key(*id)).cloned().collect();
@@ -102,12 +102,12 @@ fn compare(old: &Record, new: &Record, store: &Store) -> Result<Difference, Stop
         difference.same += usize::from(results.is_empty());
         difference.results.extend(results);
     }
-    let change = |((what, old, new), instances)| Change { what, old, new, instances };
+    let change = |((what, old, new), instances)| ValueChange { what, old, new, instances };
     difference.parameters = parameters.into_iter().map(change).collect();
     Ok(difference)
 }
 
-fn circumstances(old: &Record, new: &Record) -> Vec<Change> {
+fn circumstances(old: &Record, new: &Record) -> Vec<ValueChange> {
     let of = |record: &Record| -> BTreeMap<String, String> {
         let git = record.git.as_ref();
         let mut facts = BTreeMap::from([
@@ -123,7 +123,7 @@ fn circumstances(old: &Record, new: &Record) -> Vec<Change> {
         facts.extend(record.environment.facets.clone());
         facts
     };
-    let change = |(what, old, new)| Change { what, old, new, instances: Vec::new() };
+    let change = |(what, old, new)| ValueChange { what, old, new, instances: Vec::new() };
     changed(&of(old), &of(new)).into_iter().map(change).collect()
 }
 
@@ -158,7 +158,12 @@ fn flat(value: &Value) -> BTreeMap<String, String> {
     fields
 }
 
-fn changed_results(id: &str, old: &StageRecord, new: &StageRecord, store: &Store) -> Result<Vec<ResultChange>, Stop> {
+fn changed_results(
+    id: &str,
+    old: &StageRecord,
+    new: &StageRecord,
+    store: &Store,
+) -> Result<Vec<ResultChange>, CliError> {
     let names: BTreeSet<&String> = old.outputs.keys().chain(new.outputs.keys()).collect();
     let mut changes = Vec::new();
     for name in names {
@@ -174,13 +179,13 @@ fn changed_results(id: &str, old: &StageRecord, new: &StageRecord, store: &Store
 }
 
 /// `columns value; first in row 3`, as long as the cache still has both objects.
-fn how(old: &Digest, new: &Digest, store: &Store) -> Result<Option<String>, Stop> {
+fn how(old: &Digest, new: &Digest, store: &Store) -> Result<Option<String>, CliError> {
     let (old, new) = match (store.sound_object(old), store.sound_object(new)) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(StoreError::Damaged { .. }), _) | (_, Err(StoreError::Damaged { .. })) => return Ok(None),
         (Err(error), _) | (_, Err(error)) => return Err(store_error(error)),
     };
-    let [before, after] = [&old, &new].map(|path| columns::digests(path).map_err(Stop::store));
+    let [before, after] = [&old, &new].map(|path| columns::digests(path).map_err(CliError::store));
     let before: BTreeMap<String, Digest> = before?.1.into_iter().collect();
     let (_, after) = after?;
     if after.len() != before.len() || after.iter().any(|(name, _)| !before.contains_key(name)) {
@@ -188,15 +193,15 @@ fn how(old: &Digest, new: &Digest, store: &Store) -> Result<Option<String>, Stop
     }
     let names: Vec<&str> =
         after.iter().filter(|(name, digest)| before.get(name) != Some(digest)).map(|(name, _)| name.as_str()).collect();
-    let place = columns::first_difference(&old, &new).map_err(Stop::store)?;
+    let place = columns::first_difference(&old, &new).map_err(CliError::store)?;
     let place = place.map_or(String::new(), |place| format!(", first in {place}"));
     Ok(Some(format!("{}{place}", names.join(", "))))
 }
 
-fn describe(difference: &Difference, style: Style) -> String {
+fn describe(difference: &RunDifference, style: Style) -> String {
     let title = |text: &str| style.paint(Tone::Strong, text);
     let shown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-    let arrow = |change: &Change| format!("{} -> {}", shown(&change.old), shown(&change.new));
+    let arrow = |change: &ValueChange| format!("{} -> {}", shown(&change.old), shown(&change.new));
     let mut lines = vec![format!("{} -> {}", difference.old, difference.new)];
     if !difference.circumstances.is_empty() {
         lines.push(title("circumstances"));

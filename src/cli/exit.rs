@@ -20,25 +20,25 @@ pub const INTERRUPTED: u8 = 130;
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub struct Stop {
+pub struct CliError {
     pub code: u8,
-    pub message: Message,
+    pub message: ErrorText,
 }
 
 #[derive(Debug)]
-pub enum Message {
+pub enum ErrorText {
     /// What was wrong, and what to do about it.
     Plain { text: String, help: Option<String> },
     /// Rendered already, with source excerpts.
     Rendered(String),
 }
 
-impl Stop {
+impl CliError {
     pub fn new(code: u8, text: impl Display) -> Self {
         let text = text.to_string();
         // A limit of the system may be the reason.
         let help = engine::advice(&text).map(str::to_owned);
-        Self { code, message: Message::Plain { text, help } }
+        Self { code, message: ErrorText::Plain { text, help } }
     }
 
     /// The pipeline or the command line is wrong.
@@ -53,17 +53,17 @@ impl Stop {
 
     /// A bug, unless a limit of the system was reached where nobody expects it.
     pub fn panicked(text: impl Display) -> Self {
-        let stop = Self::new(FAILED, text);
-        let known = matches!(&stop.message, Message::Plain { help: Some(_), .. });
+        let error = Self::new(FAILED, text);
+        let known = matches!(&error.message, ErrorText::Plain { help: Some(_), .. });
         if known {
-            stop
+            error
         } else {
-            stop.help("this is a bug in cnsdiff-pipe; please report it with the command and the pipeline")
+            error.help("this is a bug in cnsdiff-pipe; please report it with the command and the pipeline")
         }
     }
 
     pub fn help(mut self, advice: impl Display) -> Self {
-        if let Message::Plain { help, .. } = &mut self.message {
+        if let ErrorText::Plain { help, .. } = &mut self.message {
             *help = Some(advice.to_string());
         }
         self
@@ -71,7 +71,7 @@ impl Stop {
 }
 
 /// For results printed as JSON.
-impl From<serde_json::Error> for Stop {
+impl From<serde_json::Error> for CliError {
     fn from(error: serde_json::Error) -> Self {
         Self::new(FAILED, format!("cannot write a result as JSON: {error}"))
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::args::{Explain, Global};
-use super::exit::{DONE, Stop};
+use super::args::{ExplainArgs, GlobalArgs};
+use super::exit::{CliError, DONE};
 use super::plan::word;
 use super::project::{Project, engine_error, open_store};
 use crate::digest::Digest;
@@ -26,7 +26,7 @@ struct Explanation {
     waits_on: Vec<String>,
 }
 
-pub fn main(args: &Explain, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &ExplainArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let project = Project::load(&args.selection, ui)?;
     let store = open_store(global)?;
     let chosen = project.select(&args.stage)?;
@@ -67,7 +67,7 @@ struct Explainer<'a> {
 }
 
 impl Explainer<'_> {
-    fn explain(&self, index: usize) -> Result<Explanation, Stop> {
+    fn explain(&self, index: usize) -> Result<Explanation, CliError> {
         let plan = &self.project.plan;
         let id = plan.instance(index).id.clone();
         let state = &self.states[index];
@@ -90,7 +90,7 @@ impl Explainer<'_> {
     }
 
     /// Against the last key under which the instance had a result.
-    fn compare(&self, index: usize) -> Result<(String, Vec<Change>), Stop> {
+    fn compare(&self, index: usize) -> Result<(String, Vec<Change>), CliError> {
         let plan = &self.project.plan;
         let Some(old) = self.previous.get(&plan.instance(index).id) else {
             return Ok(("it has never run with success in this cache".to_owned(), Vec::new()));
@@ -98,7 +98,7 @@ impl Explainer<'_> {
         if self.states[index].key() == Some(*old) {
             return Ok(("nothing changed, but its result is no longer in the cache".to_owned(), Vec::new()));
         }
-        let Some(origin) = self.store.origin(old).map_err(Stop::store)? else {
+        let Some(origin) = self.store.origin(old).map_err(CliError::store)? else {
             return Ok((
                 "it changed, but what its last key was made of is no longer in the cache".to_owned(),
                 Vec::new(),

@@ -11,7 +11,7 @@ use layout::std_shapes::shapes::{Arrow, Element, ShapeKind};
 use layout::topo::layout::VisualGraph;
 
 use super::args::GraphFormat;
-use super::exit::Stop;
+use super::exit::CliError;
 use crate::spec::Pipeline;
 
 /// Nodes with a label of one or more lines, and edges `(from, to, port)`, sorted.
@@ -62,7 +62,7 @@ fn edges(pipeline: &Pipeline, node: impl Fn(usize) -> usize) -> Vec<(usize, usiz
 /// What can be laid out in a few seconds.
 const MOST_DRAWN: usize = 500;
 
-pub fn render(pipeline: &Pipeline, format: GraphFormat, instances: bool) -> Result<String, Stop> {
+pub fn render(pipeline: &Pipeline, format: GraphFormat, instances: bool) -> Result<String, CliError> {
     let drawing = if instances { Drawing::of_instances(pipeline) } else { Drawing::of_stages(pipeline) };
     Ok(match format {
         GraphFormat::Dot => dot(&pipeline.name, &drawing),
@@ -70,7 +70,9 @@ pub fn render(pipeline: &Pipeline, format: GraphFormat, instances: bool) -> Resu
         GraphFormat::Svg if drawing.nodes.len() + drawing.edges.len() > MOST_DRAWN => {
             let (nodes, edges) = (drawing.nodes.len(), drawing.edges.len());
             let text = format!("{nodes} boxes and {edges} arrows are more than can be drawn");
-            return Err(Stop::wrong(text).help("use `--format dot` and Graphviz, or draw stages without --instances"));
+            return Err(
+                CliError::wrong(text).help("use `--format dot` and Graphviz, or draw stages without --instances")
+            );
         }
         GraphFormat::Svg => svg(&drawing),
     })

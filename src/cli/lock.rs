@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::digest::Digest;
 use crate::store::{Entry, OutputEntry, Store, columns};
 
-use super::exit::Stop;
+use super::exit::CliError;
 use super::project::store_error;
 
 const TITLE: &str = "# cnsdiff-pipe lock ";
@@ -22,17 +22,17 @@ const HEADER: &str = "# cnsdiff-pipe lock 2: results of every stage; `cnsdiff-pi
 /// What the stages of a pipeline gave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lock {
-    lines: BTreeMap<String, Line>,
+    lines: BTreeMap<String, LockLine>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Line {
+struct LockLine {
     key: Digest,
-    artifacts: BTreeMap<String, Artifact>,
+    artifacts: BTreeMap<String, LockArtifact>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Artifact {
+struct LockArtifact {
     digest: Digest,
     /// In the order of the file.
     columns: Vec<(String, String)>,
@@ -45,18 +45,18 @@ pub fn path_of(pipeline: &Path) -> PathBuf {
 
 impl Lock {
     /// Reads a lock file; `None` when there is none.
-    pub fn read(path: &Path) -> Result<Option<Self>, Stop> {
+    pub fn read(path: &Path) -> Result<Option<Self>, CliError> {
         let text = match crate::store::read_text(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Stop::wrong(format!("cannot read `{}`: {error}", path.display()))),
+            Err(error) => return Err(CliError::wrong(format!("cannot read `{}`: {error}", path.display()))),
         };
         if text.starts_with(TITLE) && text.lines().next() != Some(HEADER) {
             let wrong = format!("`{}` was written by another version of cnsdiff-pipe", path.display());
-            return Err(Stop::wrong(wrong).help("remove it and run the pipeline to write a new one"));
+            return Err(CliError::wrong(wrong).help("remove it and run the pipeline to write a new one"));
         }
         Self::parse(&text).map(Some).map_err(|line| {
-            Stop::wrong(format!("`{}` is no lock file: line {line} cannot be read", path.display()))
+            CliError::wrong(format!("`{}` is no lock file: line {line} cannot be read", path.display()))
                 .help("take it back from git, or remove it and run the pipeline to write a new one")
         })
     }
@@ -66,7 +66,7 @@ impl Lock {
         let mut lock = Self::default();
         for (number, text) in text.lines().enumerate() {
             if text != HEADER {
-                let (id, line) = Line::parse(text).ok_or(number + 1)?;
+                let (id, line) = LockLine::parse(text).ok_or(number + 1)?;
                 lock.lines.insert(id, line);
             }
         }
@@ -79,21 +79,21 @@ impl Lock {
     }
 
     /// What `results` give. Columns are digested only where `self` does not know the artifact already.
-    pub fn renewed(&self, results: &[(&str, &Entry)], store: &Store) -> Result<Self, Stop> {
-        let artifact = |old: Option<&Line>, output: &OutputEntry| -> Result<_, Stop> {
+    pub fn renewed(&self, results: &[(&str, &Entry)], store: &Store) -> Result<Self, CliError> {
+        let artifact = |old: Option<&LockLine>, output: &OutputEntry| -> Result<_, CliError> {
             let known = old.and_then(|line| line.artifacts.get(&output.name));
             let artifact = match known.filter(|artifact| artifact.digest == output.digest) {
                 Some(artifact) => artifact.clone(),
-                None => Artifact { digest: output.digest, columns: short(output, store)? },
+                None => LockArtifact { digest: output.digest, columns: short(output, store)? },
             };
             Ok((output.name.clone(), artifact))
         };
         let line = |&(id, entry): &(&str, &Entry)| {
             let old = self.lines.get(id);
             let artifacts = entry.outputs.par_iter().map(|output| artifact(old, output)).collect::<Result<_, _>>()?;
-            Ok((id.to_owned(), Line { key: entry.key, artifacts }))
+            Ok((id.to_owned(), LockLine { key: entry.key, artifacts }))
         };
-        Ok(Self { lines: results.par_iter().map(line).collect::<Result<_, Stop>>()? })
+        Ok(Self { lines: results.par_iter().map(line).collect::<Result<_, CliError>>()? })
     }
 
     /// Takes over the instances that `old` knows and this does not.
@@ -104,20 +104,24 @@ impl Lock {
     }
 
     /// Writes the file, unless it has this content already. Answers whether it did.
-    pub fn write(&self, path: &Path) -> Result<bool, Stop> {
+    pub fn write(&self, path: &Path) -> Result<bool, CliError> {
         super::project::update(path, self.render().as_bytes())
     }
 
     /// The first difference between the lock and `results`, which come in topological order; so that what is named
     /// is where the difference began. Keys may differ: only results count.
-    pub fn first_difference(&self, results: &[(&str, &Entry)], store: &Store) -> Result<Option<Difference>, Stop> {
+    pub fn first_difference(
+        &self,
+        results: &[(&str, &Entry)],
+        store: &Store,
+    ) -> Result<Option<LockDifference>, CliError> {
         for &(id, entry) in results {
             let Some(line) = self.lines.get(id) else {
-                return Ok(Some(Difference::new(id, "it is not in the lock file")));
+                return Ok(Some(LockDifference::new(id, "it is not in the lock file")));
             };
             for output in &entry.outputs {
                 let Some(locked) = line.artifacts.get(&output.name) else {
-                    return Ok(Some(Difference::new(
+                    return Ok(Some(LockDifference::new(
                         id,
                         format!("its artifact `{}` is not in the lock file", output.name),
                     )));
@@ -125,7 +129,7 @@ impl Lock {
                 if locked.digest != output.digest {
                     let how = difference(locked, output, store)?;
                     let same_key = line.key == entry.key;
-                    return Ok(Some(Difference { same_key: Some(same_key), ..Difference::new(id, how) }));
+                    return Ok(Some(LockDifference { same_key: Some(same_key), ..LockDifference::new(id, how) }));
                 }
             }
         }
@@ -135,21 +139,21 @@ impl Lock {
 
 /// Where results and lock file part.
 #[derive(Debug, PartialEq)]
-pub struct Difference {
+pub struct LockDifference {
     pub id: String,
     pub how: String,
     /// Whether the stage's key is the locked one, that is: whether the same computation gave another result.
     pub same_key: Option<bool>,
 }
 
-impl Difference {
+impl LockDifference {
     fn new(id: &str, how: impl Into<String>) -> Self {
         Self { id: id.to_owned(), how: how.into(), same_key: None }
     }
 }
 
 /// `artifact `curve` differs in column `value`, first in row 12 (epoch 3)`.
-fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<String, Stop> {
+fn difference(locked: &LockArtifact, new: &OutputEntry, store: &Store) -> Result<String, CliError> {
     let name = &new.name;
     let columns = short(new, store)?;
     let names = |columns: &[(String, String)]| columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -167,7 +171,7 @@ fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<Str
     // The locked artifact may still be here, from before: then the place is known, too.
     let path = store.sound_object(&new.digest).map_err(store_error)?;
     if let Ok(old) = store.sound_object(&locked.digest)
-        && let Some(place) = columns::first_difference(&old, &path).map_err(Stop::store)?
+        && let Some(place) = columns::first_difference(&old, &path).map_err(CliError::store)?
     {
         text.push_str(&format!(", first in {place}"));
     }
@@ -175,15 +179,15 @@ fn difference(locked: &Artifact, new: &OutputEntry, store: &Store) -> Result<Str
 }
 
 /// Columns with the first digits of their digests.
-fn short(output: &OutputEntry, store: &Store) -> Result<Vec<(String, String)>, Stop> {
+fn short(output: &OutputEntry, store: &Store) -> Result<Vec<(String, String)>, CliError> {
     let digests = match output.columns.as_slice() {
-        [] => columns::digests(&store.sound_object(&output.digest).map_err(store_error)?).map_err(Stop::store)?.1,
+        [] => columns::digests(&store.sound_object(&output.digest).map_err(store_error)?).map_err(CliError::store)?.1,
         known => known.to_vec(),
     };
     Ok(digests.into_iter().map(|(name, digest)| (name, digest.short())).collect())
 }
 
-impl Line {
+impl LockLine {
     fn render(&self, id: &str) -> String {
         let mut text = format!("{} {}", escape(id, "%"), self.key);
         for (name, artifact) in &self.artifacts {
@@ -207,7 +211,7 @@ impl Line {
             let column =
                 |text: &str| text.split_once(':').and_then(|(name, digest)| Some((unescape(name)?, digest.to_owned())));
             let columns = columns.split(',').filter(|text| !text.is_empty()).map(column).collect::<Option<_>>()?;
-            Some((unescape(name)?, Artifact { digest: digest.parse().ok()?, columns }))
+            Some((unescape(name)?, LockArtifact { digest: digest.parse().ok()?, columns }))
         };
         Some((id, Self { key, artifacts: fields.map(artifact).collect::<Option<_>>()? }))
     }
@@ -244,8 +248,8 @@ mod tests {
 
     fn lock() -> Lock {
         let columns = vec![("odd, name: %".to_owned(), "0123456789ab".to_owned())];
-        let artifacts = BTreeMap::from([("table".to_owned(), Artifact { digest: Digest::of(b"a"), columns })]);
-        let line = Line { key: Digest::of(b"k"), artifacts };
+        let artifacts = BTreeMap::from([("table".to_owned(), LockArtifact { digest: Digest::of(b"a"), columns })]);
+        let line = LockLine { key: Digest::of(b"k"), artifacts };
         Lock { lines: BTreeMap::from([("b".to_owned(), line.clone()), ("a[x=1 ü,y=2]".to_owned(), line)]) }
     }
 

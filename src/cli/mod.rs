@@ -8,6 +8,7 @@ mod clock;
 mod completions;
 mod data;
 mod diff;
+mod duplicates;
 mod exit;
 mod explain;
 mod graph;
@@ -24,14 +25,13 @@ mod runs;
 mod show;
 mod signals;
 mod status;
-mod twins;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use args::{Cli, Command};
-use exit::{DONE, FAILED, Message, Stop, WOULD_RUN, WRONG};
+use exit::{CliError, DONE, ErrorText, FAILED, WOULD_RUN, WRONG};
 use project::Project;
 
 use crate::engine;
@@ -57,21 +57,22 @@ pub fn main() -> ExitCode {
     };
     let color = if cli.global.no_color { ColorChoice::Never } else { cli.global.color };
     let ui = Ui::new(color, cli.global.json, cli.global.quiet);
-    let outcome = engine::start_threads().map_err(|error| Stop::new(FAILED, error));
+    let outcome = engine::start_threads().map_err(|error| CliError::new(FAILED, error));
     let outcome = outcome.and_then(|()| {
-        engine::caught(|| dispatch(&cli, &ui)).unwrap_or_else(|text| Err(Stop::panicked(format!("panicked: {text}"))))
+        engine::caught(|| dispatch(&cli, &ui))
+            .unwrap_or_else(|text| Err(CliError::panicked(format!("panicked: {text}"))))
     });
     ExitCode::from(report(outcome, &ui))
 }
 
 /// The exit code, after saying what stopped the program.
-fn report(outcome: Result<u8, Stop>, ui: &Ui) -> u8 {
-    let code = outcome.unwrap_or_else(|stop| {
-        match &stop.message {
-            Message::Plain { text, help } => ui.error(text, help.as_deref()),
-            Message::Rendered(text) => ui.rendered(text),
+fn report(outcome: Result<u8, CliError>, ui: &Ui) -> u8 {
+    let code = outcome.unwrap_or_else(|error| {
+        match &error.message {
+            ErrorText::Plain { text, help } => ui.error(text, help.as_deref()),
+            ErrorText::Rendered(text) => ui.rendered(text),
         }
-        stop.code
+        error.code
     });
     match ui.loss() {
         Some(loss) => {
@@ -82,11 +83,11 @@ fn report(outcome: Result<u8, Stop>, ui: &Ui) -> u8 {
     }
 }
 
-fn dispatch(cli: &Cli, ui: &Ui) -> Result<u8, Stop> {
+fn dispatch(cli: &Cli, ui: &Ui) -> Result<u8, CliError> {
     let global = &cli.global;
     if let Some(directory) = &global.directory {
         std::env::set_current_dir(directory)
-            .map_err(|error| Stop::wrong(format!("cannot work in `{}`: {error}", directory.display())))?;
+            .map_err(|error| CliError::wrong(format!("cannot work in `{}`: {error}", directory.display())))?;
     }
     match &cli.command {
         Command::Run(args) => run::main(args, global, ui),

@@ -3,15 +3,15 @@
 
 use serde_json::json;
 
-use super::args::{Global, Plan};
-use super::exit::{DONE, FAILED, Stop, WOULD_RUN};
+use super::args::{GlobalArgs, PlanArgs};
+use super::duplicates;
+use super::exit::{CliError, DONE, FAILED, WOULD_RUN};
 use super::project::{Project, engine_error, open_store};
-use super::twins;
 use crate::engine::{self, Machine, Options, State};
 use crate::store::Store;
 use crate::ui::{Tone, Ui, text};
 
-pub fn main(args: &Plan, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let project = Project::load(&args.selection, ui)?;
     let store = open_store(global)?;
     let options = project.options(&args.mirrors);
@@ -34,7 +34,7 @@ pub fn word(state: &State) -> &'static str {
 }
 
 /// Shows the plan; [`WOULD_RUN`] when there is something to do, [`FAILED`] when a stage cannot be run.
-pub fn show(project: &Project, store: &Store, options: &Options, all: bool, ui: &Ui) -> Result<u8, Stop> {
+pub fn show(project: &Project, store: &Store, options: &Options, all: bool, ui: &Ui) -> Result<u8, CliError> {
     let plan = &project.plan;
     let states = engine::probe(plan, &project.registry, store, options).map_err(engine_error)?;
     let seconds = engine::estimate(plan, store, options, &states);
@@ -76,7 +76,7 @@ pub fn show(project: &Project, store: &Store, options: &Options, all: bool, ui: 
         }
         ui.result(&summary(run, waits, cached, total, unknown));
     }
-    twins::tell(plan, &states, ui);
+    duplicates::report(plan, &states, ui);
     warn_of_memory(project, &states, ui);
     Ok(match (failed, run + waits) {
         (0, 0) => DONE,

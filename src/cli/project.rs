@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::args::{Changes, Global, Mirrors, Selection};
-use super::exit::{Message, Stop, WRONG};
+use super::args::{ChangeArgs, GlobalArgs, MirrorArgs, PipelineArgs};
+use super::exit::{CliError, ErrorText, WRONG};
 use crate::digest::Digest;
 use crate::engine::{EngineError, Options, Registry};
 use crate::plan::{Plan, PlanError};
@@ -29,7 +29,7 @@ pub struct Project {
 impl Project {
     /// # Errors
     /// All mistakes of the pipeline, with source excerpts.
-    pub fn load(selection: &Selection, ui: &Ui) -> Result<Self, Stop> {
+    pub fn load(selection: &PipelineArgs, ui: &Ui) -> Result<Self, CliError> {
         let path = match &selection.pipeline {
             Some(path) => path.clone(),
             None => find_pipeline(Path::new("."))?,
@@ -39,14 +39,14 @@ impl Project {
         let name = path.to_string_lossy();
         let pipeline = spec::load(&name, &|name| read_file(name, &path), &registry, &options).map_err(|mistakes| {
             let width = usize::from(console::Term::stderr().size().1);
-            Stop { code: WRONG, message: Message::Rendered(mistakes.render(ui.err.color, width)) }
+            CliError { code: WRONG, message: ErrorText::Rendered(mistakes.render(ui.err.color, width)) }
         })?;
-        let plan = Plan::new(pipeline).map_err(Stop::wrong)?;
+        let plan = Plan::new(pipeline).map_err(CliError::wrong)?;
         Ok(Self { path, plan, registry })
     }
 
     /// How the engine looks at this project; what a run adds is up to the run.
-    pub fn options(&self, mirrors: &Mirrors) -> Options {
+    pub fn options(&self, mirrors: &MirrorArgs) -> Options {
         let program = std::env::current_exe().unwrap_or_default();
         Options {
             worker: program.with_file_name("cnsdiff-pipe-worker"),
@@ -60,43 +60,43 @@ impl Project {
     }
 
     /// The instances that a stage's name or an instance's id means.
-    pub fn select(&self, name: &str) -> Result<Vec<usize>, Stop> {
+    pub fn select(&self, name: &str) -> Result<Vec<usize>, CliError> {
         self.plan.select(name).map_err(|error| {
-            let stop = plan_error(error);
-            if Path::new(name).is_file() { stop.help("the stage comes first, then the pipeline file") } else { stop }
+            let error = plan_error(error);
+            if Path::new(name).is_file() { error.help("the stage comes first, then the pipeline file") } else { error }
         })
     }
 }
 
-fn plan_error(error: PlanError) -> Stop {
+fn plan_error(error: PlanError) -> CliError {
     match error {
-        PlanError::Selection { message, help } => Stop::wrong(message).help(help),
-        error => Stop::wrong(error),
+        PlanError::Selection { message, help } => CliError::wrong(message).help(help),
+        error => CliError::wrong(error),
     }
 }
 
 /// Which exit code an error of the engine has.
-pub fn engine_error(error: EngineError) -> Stop {
+pub fn engine_error(error: EngineError) -> CliError {
     match error {
         EngineError::Plan(error) => plan_error(error),
         EngineError::Store(error) => store_error(error),
-        EngineError::Panicked(_) => Stop::panicked(error),
+        EngineError::Panicked(_) => CliError::panicked(error),
     }
 }
 
 /// The cache cannot be used, and what to do about it.
-pub fn store_error(error: StoreError) -> Stop {
+pub fn store_error(error: StoreError) -> CliError {
     let read_only = error.is_read_only();
-    let stop = Stop::store(error);
-    if read_only { stop.help("this cache cannot be written; name another with --cache DIR") } else { stop }
+    let error = CliError::store(error);
+    if read_only { error.help("this cache cannot be written; name another with --cache DIR") } else { error }
 }
 
 /// Opens the cache; it is made when there is none.
-pub fn open_store(global: &Global) -> Result<Store, Stop> {
+pub fn open_store(global: &GlobalArgs) -> Result<Store, CliError> {
     // Workers get paths as JSON.
     let path = std::path::absolute(&global.cache).unwrap_or_else(|_| global.cache.clone());
     if path.to_str().is_none() {
-        return Err(Stop::wrong(format!("the path of the cache, `{}`, is not UTF-8", path.display()))
+        return Err(CliError::wrong(format!("the path of the cache, `{}`, is not UTF-8", path.display()))
             .help("name another with --cache DIR"));
     }
     Store::open(&global.cache).map_err(store_error)
@@ -121,7 +121,7 @@ fn read_file(name: &str, root: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// `pipeline.yaml`, or the only YAML file in `pipelines/`.
-fn find_pipeline(directory: &Path) -> Result<PathBuf, Stop> {
+fn find_pipeline(directory: &Path) -> Result<PathBuf, CliError> {
     let yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     let single = [directory.join("pipeline.yaml"), directory.join("pipeline.yml")];
     if let Some(path) = single.into_iter().find(|path| path.is_file()) {
@@ -132,11 +132,11 @@ fn find_pipeline(directory: &Path) -> Result<PathBuf, Stop> {
     found.sort();
     match found.len() {
         1 => Ok(plain(found.remove(0))),
-        0 => Err(Stop::wrong("which pipeline? there is neither a pipeline.yaml nor a YAML file in pipelines/")
+        0 => Err(CliError::wrong("which pipeline? there is neither a pipeline.yaml nor a YAML file in pipelines/")
             .help("name a file, or write a starter with `cnsdiff-pipe init`")),
         _ => {
             let names: Vec<String> = found.into_iter().map(|path| plain(path).display().to_string()).collect();
-            Err(Stop::wrong(format!("which pipeline? pipelines/ has {}", names.len()))
+            Err(CliError::wrong(format!("which pipeline? pipelines/ has {}", names.len()))
                 .help(format!("name one of {}", names.join(", "))))
         }
     }
@@ -147,11 +147,11 @@ fn plain(path: PathBuf) -> PathBuf {
     path.strip_prefix(".").map(Path::to_owned).unwrap_or(path)
 }
 
-fn options(changes: &Changes) -> Result<spec::Options, Stop> {
+fn options(changes: &ChangeArgs) -> Result<spec::Options, CliError> {
     let pair = |flag: &'static str, form: &'static str| {
         move |text: &String| {
             let (left, right) = text.split_once('=').filter(|(left, _)| !left.trim().is_empty()).ok_or_else(|| {
-                Stop::wrong(format!("`{flag} {}` has no `=`", clipped(text))).help(format!("write it as {form}"))
+                CliError::wrong(format!("`{flag} {}` has no `=`", clipped(text))).help(format!("write it as {form}"))
             })?;
             Ok((left.trim().to_owned(), right.to_owned()))
         }
@@ -162,8 +162,8 @@ fn options(changes: &Changes) -> Result<spec::Options, Stop> {
     let set = changes.set.iter().map(pair("--set", "`--set stages.model.with.epochs=20`"));
     let only = changes.only.iter().map(pair("--only", "`--only method=cnsdiff,rns`"));
     Ok(spec::Options {
-        set: set.collect::<Result<_, Stop>>()?,
-        only: only.map(|pair| pair.map(|(axis, text)| (axis, labels(text)))).collect::<Result<_, Stop>>()?,
+        set: set.collect::<Result<_, CliError>>()?,
+        only: only.map(|pair| pair.map(|(axis, text)| (axis, labels(text)))).collect::<Result<_, CliError>>()?,
         seeds: changes.seeds.as_deref().map(seeds).transpose()?,
     })
 }
@@ -172,9 +172,9 @@ fn options(changes: &Changes) -> Result<spec::Options, Stop> {
 const MOST_SEEDS: u64 = 10_000;
 
 /// `1..5` (both ends included), `1,2,7`, or both mixed.
-fn seeds(text: &str) -> Result<Vec<u64>, Stop> {
+fn seeds(text: &str) -> Result<Vec<u64>, CliError> {
     let wrong = || {
-        Stop::wrong(format!("`--seeds {}` is no list of seeds", clipped(text)))
+        CliError::wrong(format!("`--seeds {}` is no list of seeds", clipped(text)))
             .help("write a range with both ends included, as in `1..5`, or a list, as in `1,2,7`; at most 10,000 seeds")
     };
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
@@ -194,14 +194,14 @@ fn seeds(text: &str) -> Result<Vec<u64>, Stop> {
 
 /// Replaces a file's content so that readers see the old or the new one, never a part, even after a power cut;
 /// directories are made.
-pub fn replace(path: &Path, content: &[u8]) -> Result<(), Stop> {
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), CliError> {
     let new = beside(path);
     let written = write(&new, path, content).inspect_err(|_| drop(fs::remove_file(&new)));
-    written.map_err(|error| Stop::new(super::exit::FAILED, format!("cannot write `{}`: {error}", path.display())))
+    written.map_err(|error| CliError::new(super::exit::FAILED, format!("cannot write `{}`: {error}", path.display())))
 }
 
 /// As [`replace`], but a file that has this content is not touched. Answers whether it had another.
-pub fn update(path: &Path, content: &[u8]) -> Result<bool, Stop> {
+pub fn update(path: &Path, content: &[u8]) -> Result<bool, CliError> {
     if crate::store::read(path).is_ok_and(|old| old == content) {
         // A run that was killed may have left it.
         let _ = fs::remove_file(beside(path));
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn changes_are_split_at_their_first_equals_sign() {
-        let changes = Changes {
+        let changes = ChangeArgs {
             set: vec!["vars.text=a=b".to_owned()],
             only: vec!["method = cnsdiff, rns".to_owned()],
             seeds: None,
@@ -314,7 +314,7 @@ mod tests {
         let options = options(&changes).unwrap();
         assert_eq!(options.set, [("vars.text".to_owned(), "a=b".to_owned())]);
         assert_eq!(options.only, [("method".to_owned(), vec!["cnsdiff".to_owned(), "rns".to_owned()])]);
-        assert!(super::options(&Changes { set: vec!["x".to_owned()], ..Changes::default() }).is_err());
+        assert!(super::options(&ChangeArgs { set: vec!["x".to_owned()], ..ChangeArgs::default() }).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use arrow::array::AsArray;
 
-use super::exit::{FAILED, Stop};
+use super::exit::{CliError, FAILED};
 use super::project::{Project, store_error, update};
 use crate::digest::Digest;
 use crate::spec::{Form, Instance};
@@ -39,7 +39,7 @@ pub fn publish(
     results: &[(usize, &Entry)],
     store: &Store,
     complete: bool,
-) -> Result<Published, Stop> {
+) -> Result<Published, CliError> {
     let pipeline = &project.plan.pipeline;
     let directory = Path::new("reports").join(folder(&pipeline.name));
     let manifest = manifest_path(project, &directory, store)?;
@@ -85,9 +85,9 @@ pub fn publish(
 }
 
 /// Where the [`Manifest`] of a pipeline is kept.
-fn manifest_path(project: &Project, directory: &Path, store: &Store) -> Result<PathBuf, Stop> {
+fn manifest_path(project: &Project, directory: &Path, store: &Store) -> Result<PathBuf, CliError> {
     let absolute = [project.path.as_path(), directory].map(std::path::absolute);
-    let [file, directory] = absolute.map(|path| path.map_err(|error| Stop::new(FAILED, error)));
+    let [file, directory] = absolute.map(|path| path.map_err(|error| CliError::new(FAILED, error)));
     let identity = [file?.as_os_str().as_bytes(), b"\0", directory?.as_os_str().as_bytes()].concat();
     Ok(store.dir().join("published").join(Digest::of(&identity).to_string()))
 }
@@ -123,29 +123,29 @@ fn is_below(path: &Path) -> bool {
 
 /// A stage over axes gives one set of files per instance, which stand in folders named after their labels; and two
 /// stages that use the same names stand in folders of their own.
-fn place(stage: &str, instance: &Instance, name: &str, taken: &Manifest) -> Result<String, Stop> {
+fn place(stage: &str, instance: &Instance, name: &str, taken: &Manifest) -> Result<String, CliError> {
     if !is_below(Path::new(name)) {
-        return Err(Stop::new(FAILED, format!("`{name}` of `{}` is no name for a report", instance.id))
+        return Err(CliError::new(FAILED, format!("`{name}` of `{}` is no name for a report", instance.id))
             .help("a report's file stays below reports/"));
     }
     let labels = instance.labels.iter().map(|(axis, label)| folder(&format!("{axis}={label}")) + "/");
     let below = labels.collect::<String>() + name;
     let in_folder = format!("{}/{below}", folder(stage));
     [below, in_folder].into_iter().find(|path| !taken.contains_key(path)).ok_or_else(|| {
-        Stop::new(FAILED, format!("`{name}` of `{}` would replace another report of this pipeline", instance.id))
+        CliError::new(FAILED, format!("`{name}` of `{}` would replace another report of this pipeline", instance.id))
             .help("give the report or its stage another name")
     })
 }
 
 /// Name and text of every file in the table that a report stage leaves in the store.
-fn files(output: &OutputEntry, store: &Store) -> Result<Vec<(String, String)>, Stop> {
+fn files(output: &OutputEntry, store: &Store) -> Result<Vec<(String, String)>, CliError> {
     let path = store.sound_object(&output.digest).map_err(store_error)?;
-    let batch = crate::store::parquet::read(&path).map_err(Stop::store)?;
+    let batch = crate::store::parquet::read(&path).map_err(CliError::store)?;
     let column = |name: &str| {
         batch
             .column_by_name(name)
             .and_then(|column| column.as_string_opt::<i32>())
-            .ok_or_else(|| Stop::new(FAILED, format!("`{}` has no text column `{name}`", path.display())))
+            .ok_or_else(|| CliError::new(FAILED, format!("`{}` has no text column `{name}`", path.display())))
     };
     let (names, texts) = (column("name")?, column("text")?);
     Ok(names.iter().zip(texts).filter_map(|(name, text)| Some((name?.to_owned(), text?.to_owned()))).collect())

@@ -11,7 +11,7 @@ use std::{fs, thread};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::exit::Stop;
+use super::exit::CliError;
 use crate::digest::Digest;
 use crate::engine::Warning;
 use crate::engine::stage::RawSource;
@@ -33,7 +33,7 @@ pub struct Record {
     pub arguments: Vec<String>,
     pub version: String,
     pub git: Option<Git>,
-    pub environment: Environment,
+    pub environment: RunEnvironment,
     /// Digest over all ids, keys and artifacts: equal for runs with equal results.
     pub results: Digest,
     /// What should be known about the results.
@@ -53,7 +53,7 @@ pub struct Git {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Environment {
+pub struct RunEnvironment {
     pub system: String,
     pub cpu: String,
     pub cores: usize,
@@ -82,7 +82,7 @@ pub struct StageRecord {
     pub seconds: Option<f64>,
 }
 
-impl Environment {
+impl RunEnvironment {
     pub fn new(threads: usize, facets: BTreeMap<String, String>) -> Self {
         Self {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -182,20 +182,21 @@ impl Record {
     }
 
     /// The record whose id starts with `run`, with its stages.
-    pub fn find(store: &Store, run: &str) -> Result<Self, Stop> {
+    pub fn find(store: &Store, run: &str) -> Result<Self, CliError> {
         let mut records = Self::all(store);
         records.retain(|record| record.run.starts_with(run));
         match records.len() {
             1 => records.remove(0).with_stages(store),
             0 => {
-                Err(Stop::wrong(format!("no recorded run starts with `{run}`")).help("`cnsdiff-pipe runs` lists them"))
+                Err(CliError::wrong(format!("no recorded run starts with `{run}`"))
+                    .help("`cnsdiff-pipe runs` lists them"))
             }
-            count => Err(Stop::wrong(format!("{count} runs start with `{run}`")).help("give more of the id")),
+            count => Err(CliError::wrong(format!("{count} runs start with `{run}`")).help("give more of the id")),
         }
     }
 
     /// Fetches the stages from the record that has them.
-    pub fn with_stages(mut self, store: &Store) -> Result<Self, Stop> {
+    pub fn with_stages(mut self, store: &Store) -> Result<Self, CliError> {
         if let Some(run) = &self.same_as {
             self.stages = read(&path_of(store, run))?.stages;
         }
@@ -212,8 +213,8 @@ fn path_of(store: &Store, run: &str) -> PathBuf {
     store.runs_dir().join(format!("{run}.json"))
 }
 
-fn read(path: &Path) -> Result<Record, Stop> {
-    let unreadable = |error: String| Stop::store(format!("cannot read the record `{}`: {error}", path.display()));
+fn read(path: &Path) -> Result<Record, CliError> {
+    let unreadable = |error: String| CliError::store(format!("cannot read the record `{}`: {error}", path.display()));
     let bytes = store::read(path).map_err(|error| unreadable(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
 }

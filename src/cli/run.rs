@@ -9,20 +9,20 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::json;
 
-use super::args::{Global, Run};
-use super::exit::{DONE, FAILED, INTERRUPTED, Stop};
+use super::args::{GlobalArgs, RunArgs};
+use super::exit::{CliError, DONE, FAILED, INTERRUPTED};
 use super::lock::{self, Lock};
 use super::project::{Project, engine_error, open_store, store_error};
 use super::publish::{Published, publish};
-use super::record::{self, Environment, Git, Record, StageRecord};
+use super::record::{self, Git, Record, RunEnvironment, StageRecord};
 use super::signals::listen_for_interrupts;
-use super::{clock, data, plan, twins};
+use super::{clock, data, duplicates, plan};
 use crate::engine::stage::RawSource;
 use crate::engine::{self, Options, State};
 use crate::store::{Entry, Store};
 use crate::ui::Ui;
 
-pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let (time, clock) = (SystemTime::now(), Instant::now());
     let git = record::ask_git();
     let project = Project::load(&args.selection, ui)?;
@@ -30,7 +30,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
     // Read before the work, so that a broken lock file does not cost it.
     let locked = Lock::read(&lock_path)?;
     if args.locked && locked.is_none() {
-        return Err(Stop::wrong(format!("there is no lock file `{}` to compare with", lock_path.display()))
+        return Err(CliError::wrong(format!("there is no lock file `{}` to compare with", lock_path.display()))
             .help("a complete run without --locked writes it"));
     }
     let store = open_store(global)?;
@@ -59,7 +59,7 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         }
     };
     let begun =
-        Begun { args, project: &project, store: &store, options: &options, locked, lock_path, git, time, clock };
+        StartedRun { args, project: &project, store: &store, options: &options, locked, lock_path, git, time, clock };
     engine::run_then(&project.plan, &project.registry, &store, &options, &mut show, |result, running| {
         // Its lines would mix with what follows.
         drop(reporter.take());
@@ -73,8 +73,8 @@ pub fn main(args: &Run, global: &Global, ui: &Ui) -> Result<u8, Stop> {
 }
 
 /// A run that was started.
-struct Begun<'a> {
-    args: &'a Run,
+struct StartedRun<'a> {
+    args: &'a RunArgs,
     project: &'a Project,
     store: &'a Store,
     options: &'a Options,
@@ -86,13 +86,13 @@ struct Begun<'a> {
 }
 
 /// What follows the stages: reports, the record, the lock file.
-fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
-    let Begun { args, project, store, options, locked, lock_path, git, time, clock } = begun;
-    let ended = Ended { project, store, ui, states };
+fn conclude(begun: StartedRun, states: &[State], ui: &Ui) -> Result<u8, CliError> {
+    let StartedRun { args, project, store, options, locked, lock_path, git, time, clock } = begun;
+    let ended = FinishedRun { project, store, ui, states };
     let results = ended.results();
     let published = publish(project, &results, store, ended.is_whole())?;
     ended.tell(&published)?;
-    twins::tell(&project.plan, states, ui);
+    duplicates::report(&project.plan, states, ui);
     let named: Vec<(&str, &Entry)> =
         results.iter().map(|&(index, entry)| (project.plan.instance(index).id.as_str(), entry)).collect();
     let (mut code, mut outcome) = if states.iter().any(|state| matches!(state, State::Failed { .. })) {
@@ -122,7 +122,7 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         // A thread that panicked knows nothing of git; the run stands without it.
         git: git.and_then(|git| git.join().ok().flatten()),
-        environment: Environment::new(options.jobs, ended.facets()),
+        environment: RunEnvironment::new(options.jobs, ended.facets()),
         results: ended.digest(),
         warnings: warnings.clone(),
         same_as: None,
@@ -137,14 +137,16 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
     }
 
     if let Some(difference) = difference {
-        let stop =
-            Stop::new(code, format!("`{}` differs from {}: {}", difference.id, lock_path.display(), difference.how));
+        let error = CliError::new(
+            code,
+            format!("`{}` differs from {}: {}", difference.id, lock_path.display(), difference.how),
+        );
         return Err(match difference.same_key {
-            Some(true) => stop.help("its key is the locked one: the same computation gave another result here"),
+            Some(true) => error.help("its key is the locked one: the same computation gave another result here"),
             Some(false) => {
-                stop.help("its key differs as well: parameters, inputs, code or environment are others; see `explain`")
+                error.help("its key differs as well: parameters, inputs, code or environment are others; see `explain`")
             }
-            None => stop.help("a complete run without --locked renews the lock file"),
+            None => error.help("a complete run without --locked renews the lock file"),
         });
     }
     match code {
@@ -157,14 +159,14 @@ fn conclude(begun: Begun, states: &[State], ui: &Ui) -> Result<u8, Stop> {
 }
 
 /// A run that came to its end, good or bad.
-struct Ended<'a> {
+struct FinishedRun<'a> {
     project: &'a Project,
     store: &'a Store,
     ui: &'a Ui,
     states: &'a [State],
 }
 
-impl<'a> Ended<'a> {
+impl<'a> FinishedRun<'a> {
     /// Instances with results, in topological order.
     fn results(&self) -> Vec<(usize, &'a Entry)> {
         let order = self.project.plan.order.iter();
@@ -177,7 +179,7 @@ impl<'a> Ended<'a> {
         all && self.project.plan.pipeline.changes.is_empty()
     }
 
-    fn tell(&self, published: &Published) -> Result<(), Stop> {
+    fn tell(&self, published: &Published) -> Result<(), CliError> {
         if published.files.is_empty() {
             return Ok(());
         }
@@ -202,7 +204,7 @@ impl<'a> Ended<'a> {
     }
 
     /// A lock file describes the whole pipeline as its file says: a part of it, or a changed one, leaves it alone.
-    fn keep_lock(&self, args: &Run, old: Lock, path: &Path, results: &[(&str, &Entry)]) -> Result<(), Stop> {
+    fn keep_lock(&self, args: &RunArgs, old: Lock, path: &Path, results: &[(&str, &Entry)]) -> Result<(), CliError> {
         let partial = !args.until.is_empty() || !self.project.plan.pipeline.changes.is_empty();
         if partial && !args.update_lock {
             let why = "only a part of the pipeline, or a changed one, was run (--update-lock writes it)";

@@ -1,12 +1,12 @@
 //! `runs`: what was run, newest first.
 
-use super::args::{Global, Runs};
-use super::exit::{DONE, Stop};
+use super::args::{GlobalArgs, RunsArgs};
+use super::exit::{CliError, DONE};
 use super::project::open_store;
 use super::record::Record;
 use crate::ui::{Ui, text};
 
-pub fn main(args: &Runs, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &RunsArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let store = open_store(global)?;
     let mut records = Record::all(&store);
     records.reverse();

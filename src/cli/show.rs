@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::args::{Global, RowFormat, Show};
-use super::exit::{DONE, Stop};
+use super::args::{GlobalArgs, RowFormat, ShowArgs};
+use super::exit::{CliError, DONE};
 use super::plan::word;
 use super::project::{Project, engine_error, open_store, store_error};
 use super::rows;
@@ -13,7 +13,7 @@ use crate::engine::{self, Options, State};
 use crate::store::{Entry, OutputEntry, Store};
 use crate::ui::{Tone, Ui, text};
 
-pub fn main(args: &Show, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let project = Project::load(&args.selection, ui)?;
     let store = open_store(global)?;
     let chosen = project.select(&args.stage)?;
@@ -37,7 +37,7 @@ pub fn main(args: &Show, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         Some(name) => {
             let output = entry.output(name).ok_or_else(|| {
                 let names: Vec<&str> = entry.outputs.iter().map(|output| output.name.as_str()).collect();
-                Stop::wrong(format!("`{id}` has no artifact `{name}`")).help(format!("it has {}", names.join(", ")))
+                CliError::wrong(format!("`{id}` has no artifact `{name}`")).help(format!("it has {}", names.join(", ")))
             })?;
             let format = if ui.json { RowFormat::Json } else { args.format };
             head(&store, output, args.rows, format, ui)
@@ -56,14 +56,14 @@ fn entry(
     states: &[State],
     index: usize,
     ui: &Ui,
-) -> Result<Arc<Entry>, Stop> {
+) -> Result<Arc<Entry>, CliError> {
     if let Some(entry) = states[index].entry() {
         return Ok(entry.clone());
     }
     let id = &project.plan.instance(index).id;
     let last = store.previous(options.pipeline(&project.plan)).get(id).and_then(|key| store.entry(key));
     let last = last.ok_or_else(|| {
-        Stop::wrong(format!("`{id}` has no result yet"))
+        CliError::wrong(format!("`{id}` has no result yet"))
             .help("run the pipeline, or look at what it waits for with `plan --all`")
     })?;
     ui.warn(&format!("`{id}` would run again; this is its last result (see `explain`)"));
@@ -71,10 +71,10 @@ fn entry(
 }
 
 /// Several instances: a line for each.
-fn overview(project: &Project, states: &[State], chosen: &[usize], args: &Show, ui: &Ui) -> Result<u8, Stop> {
+fn overview(project: &Project, states: &[State], chosen: &[usize], args: &ShowArgs, ui: &Ui) -> Result<u8, CliError> {
     let ids: Vec<&str> = chosen.iter().map(|&index| project.plan.instance(index).id.as_str()).collect();
     if args.artifact.is_some() || args.log {
-        return Err(Stop::wrong(format!("`{}` means {} instances; one is needed", args.stage, ids.len()))
+        return Err(CliError::wrong(format!("`{}` means {} instances; one is needed", args.stage, ids.len()))
             .help(format!("such as `{}`", ids.first().unwrap_or(&""))));
     }
     let mut rows = Vec::new();
@@ -98,7 +98,7 @@ fn overview(project: &Project, states: &[State], chosen: &[usize], args: &Show, 
 }
 
 /// Key, cost and every artifact with its columns and first rows.
-fn describe(store: &Store, id: &str, entry: &Entry, args: &Show, ui: &Ui) -> Result<(), Stop> {
+fn describe(store: &Store, id: &str, entry: &Entry, args: &ShowArgs, ui: &Ui) -> Result<(), CliError> {
     let threads = text::count(entry.threads, "thread");
     let work =
         entry.cpu_seconds.map_or(String::new(), |cpu| format!(" ({} of CPU) with {threads}", text::duration(cpu)));
@@ -129,9 +129,9 @@ fn describe(store: &Store, id: &str, entry: &Entry, args: &Show, ui: &Ui) -> Res
 }
 
 /// Columns with their types (in a table), and the first rows.
-fn head(store: &Store, output: &OutputEntry, count: usize, format: RowFormat, ui: &Ui) -> Result<(), Stop> {
+fn head(store: &Store, output: &OutputEntry, count: usize, format: RowFormat, ui: &Ui) -> Result<(), CliError> {
     let path = store.sound_object(&output.digest).map_err(store_error)?;
-    let batch = crate::store::parquet::read(&path).map_err(Stop::store)?;
+    let batch = crate::store::parquet::read(&path).map_err(CliError::store)?;
     if format == RowFormat::Table {
         let columns = batch.schema();
         let columns = columns.fields().iter().map(|field| {
@@ -140,7 +140,7 @@ fn head(store: &Store, output: &OutputEntry, count: usize, format: RowFormat, ui
         });
         ui.result(&ui.out.paint(Tone::Dim, &format!("  {}", columns.collect::<Vec<_>>().join(", "))));
     }
-    let text = rows::render(&batch, count, format, ui.out).map_err(Stop::store)?;
+    let text = rows::render(&batch, count, format, ui.out).map_err(CliError::store)?;
     match format {
         RowFormat::Table => ui.result(&text),
         RowFormat::Csv | RowFormat::Json => ui.result_exact(&text),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::iterator::Signals;
 
-use super::exit::{FAILED, INTERRUPTED, Stop};
+use super::exit::{CliError, FAILED, INTERRUPTED};
 use crate::engine::{Interrupt, requests_to_end};
 use crate::ui::{Style, say};
 
@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const TICK: Duration = Duration::from_millis(10);
 
 /// The first request is passed on, and ends the process if nobody heeds it; the second ends it at once.
-pub fn listen_for_interrupts(interrupt: &Interrupt) -> Result<(), Stop> {
-    let failed = |error| Stop::new(FAILED, format!("cannot listen for Ctrl-C: {error}"));
+pub fn listen_for_interrupts(interrupt: &Interrupt) -> Result<(), CliError> {
+    let failed = |error| CliError::new(FAILED, format!("cannot listen for Ctrl-C: {error}"));
     let mut signals = Signals::new(requests_to_end()).map_err(failed)?;
     let interrupt = interrupt.clone();
     let listen = move || {

@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use super::args::{Global, Status};
-use super::exit::{DONE, Stop};
+use super::args::{GlobalArgs, StatusArgs};
+use super::duplicates;
+use super::exit::{CliError, DONE};
 use super::project::{Project, engine_error, open_store};
 use super::record::Record;
-use super::twins;
 use crate::engine;
 use crate::ui::{Ui, text};
 
-pub fn main(args: &Status, global: &Global, ui: &Ui) -> Result<u8, Stop> {
+pub fn main(args: &StatusArgs, global: &GlobalArgs, ui: &Ui) -> Result<u8, CliError> {
     let project = Project::load(&args.selection, ui)?;
     let store = open_store(global)?;
     let plan = &project.plan;
@@ -40,7 +40,7 @@ pub fn main(args: &Status, global: &Global, ui: &Ui) -> Result<u8, Stop> {
         ]);
         (done, seconds, bytes) = (done + entries.len(), seconds + spent, bytes + size);
     }
-    twins::tell(plan, &states, ui);
+    duplicates::report(plan, &states, ui);
     let warnings = engine::warnings(plan, &states);
     if ui.json {
         if !warnings.is_empty() {

@@ -3,11 +3,12 @@
 
 mod adjacency;
 mod block;
+mod byte_scan;
 mod delimited;
 pub mod fuzz;
 mod json;
 mod lines;
-mod marks;
+
 mod parquet;
 mod pickle;
 mod presets;
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use block::{Block, Rows};
-pub use delimited::{Column, Delimited, TextColumns};
+pub use block::{Block, BlockWriter};
+pub use delimited::{ColumnRef, Delimited, TextColumns};
 pub use json::JsonLines;
 pub use parquet::{ParquetFile, TableColumns};
 pub use recbole::Recbole;
@@ -137,7 +138,7 @@ impl Scan {
 }
 
 /// Receives the valid rows in file order, block by block; an error ends the reading.
-pub type Sink<'a> = &'a mut (dyn FnMut(&Block) -> Result<(), super::ids::TooManyKeys> + Send);
+pub type RowSink<'a> = &'a mut (dyn FnMut(&Block) -> Result<(), super::ids::TooManyKeys> + Send);
 
 /// A file could not be read in its format.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +176,7 @@ impl Format {
     ///
     /// # Errors
     /// An unreadable file, or columns that it does not have (with those that it has).
-    pub fn read(&self, path: &Path, member: Option<&str>, sink: Sink) -> Result<Scan, FormatError> {
+    pub fn read(&self, path: &Path, member: Option<&str>, sink: RowSink) -> Result<Scan, FormatError> {
         let stream = || open(path, member);
         match self {
             Self::Selfrec => Lines::new(path, stream()?)?.read(&Selfrec, sink),

@@ -132,7 +132,7 @@ pub struct World {
 
 /// What a user has taken so far.
 #[derive(Default)]
-struct Taken {
+struct UserRows {
     wanted: u32,
     /// Items in ascending order, to look them up.
     items: Vec<u32>,
@@ -187,7 +187,7 @@ impl World {
     /// The interactions by part, user and time.
     pub fn generate(&self) -> Parts {
         let Synthetic { users, items, interactions, uniform, .. } = self.params;
-        let mut log: Vec<Taken> = self.shares(f64::from(interactions)).into_iter().map(Taken::wanting).collect();
+        let mut log: Vec<UserRows> = self.shares(f64::from(interactions)).into_iter().map(UserRows::wanting).collect();
         let mut clicks = vec![0u32; items as usize];
         for index in 0..PERIODS {
             let appeal = self.appeal(progress(index));
@@ -203,13 +203,13 @@ impl World {
         }
 
         let period = Period { index: PERIODS, policy: Policy::uniform(items), appeal: self.appeal(1.0) };
-        let trial: Vec<Taken> = self
+        let trial: Vec<UserRows> = self
             .shares(f64::from(interactions) * uniform)
             .into_par_iter()
             .zip(&log)
             .zip(0..users)
             .map(|((wanted, before), user)| {
-                let mut taken = Taken { items: before.items.clone(), ..Taken::wanting(wanted) };
+                let mut taken = UserRows { items: before.items.clone(), ..UserRows::wanting(wanted) };
                 self.take(user, &period, wanted as usize, &mut taken);
                 taken
             })
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// Shows a user items until `until` rows are taken, at times within the period.
-    fn take(&self, user: u32, period: &Period, until: usize, taken: &mut Taken) {
+    fn take(&self, user: u32, period: &Period, until: usize, taken: &mut UserRows) {
         let index = u64::from(period.index) << 32 | u64::from(user);
         let mut rng = rng::stream(self.params.seed, "impressions", index);
         let preference = self.preference(user, period.at());
@@ -262,14 +262,14 @@ impl World {
     }
 }
 
-impl Taken {
+impl UserRows {
     fn wanting(wanted: u32) -> Self {
         Self { wanted, ..Self::default() }
     }
 }
 
 /// The rows of all users, user by user.
-fn rows(users: &[Taken]) -> Interactions {
+fn rows(users: &[UserRows]) -> Interactions {
     let taken = || users.iter().zip(0u32..).flat_map(|(taken, user)| taken.rows.iter().map(move |row| (user, row)));
     Interactions {
         user: taken().map(|(user, _)| user).collect(),

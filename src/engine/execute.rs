@@ -16,7 +16,7 @@ use super::resolve::failure;
 use super::stage::{Context, Job, Kind, Notice, Progress, RawSource, RunFn, Runner, StageError};
 use super::worker::{Usage, WorkerPool};
 use crate::digest::Digest;
-use crate::store::raw::{News, Pinned, RawFiles};
+use crate::store::raw::{DownloadEvent, Pinned, RawFiles};
 use crate::store::{Entry, KeyLock, Origin, Staging, Store, StoreError};
 
 /// How many lines of its log a failure shows.
@@ -167,9 +167,9 @@ impl Task<'_> {
 
     /// A raw file with the bytes that the key says.
     fn fetch(&self, file: &RawSource, digest: &str, notify: &(dyn Fn(Notice) + Sync)) -> Result<Pinned, StageError> {
-        let listener = |news: News| match news {
-            News::Bytes { done, total } => notify(Notice::Progress(Progress::bytes(done, total))),
-            News::Again { reason, wait, attempt, of } => notify(Notice::Log(format!(
+        let listener = |news: DownloadEvent| match news {
+            DownloadEvent::Bytes { done, total } => notify(Notice::Progress(Progress::bytes(done, total))),
+            DownloadEvent::Again { reason, wait, attempt, of } => notify(Notice::Log(format!(
                 "`{}`: {reason}; attempt {} of {of} in {} s",
                 file.source,
                 attempt + 1,

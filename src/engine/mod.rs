@@ -1,7 +1,6 @@
 //! Runs a plan: the `Stage` trait, the scheduler, worker processes, events. Knows nothing of data, models or
 //! metrics.
 
-mod crew;
 mod environment;
 pub mod event;
 mod execute;
@@ -15,6 +14,7 @@ mod resolve;
 mod run;
 pub mod serve;
 pub mod stage;
+mod thread_pool;
 mod worker;
 
 use std::path::PathBuf;

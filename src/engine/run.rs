@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::crew::Crew;
 use super::event::{Event, Finished, Outcome, Summary, Warning};
 use super::execute::{End, Task, caught, panicked};
 use super::machine::{Machine, Share};
 use super::resolve::{Resolver, failure};
 use super::stage::{Input, Job, Notice, Resources, Runner, StageError};
+use super::thread_pool::ThreadPool;
 use super::worker::WorkerPool;
 use super::{EngineError, Options, Registry, State};
 use crate::digest::Digest;
@@ -76,15 +76,15 @@ pub fn run_then<T>(
     let states = resolver.probe();
     let (workers, staging) = (WorkerPool::new(options.worker.clone()), store.staging());
     let (sender, receiver) = mpsc::channel();
-    let mut run = Run::new(&resolver, &workers, &staging, sink, sender, states);
+    let mut run = Scheduler::new(&resolver, &workers, &staging, sink, sender, states);
     std::thread::scope(|scope| {
-        let crew = Crew::new(scope);
-        let result = caught(|| run.complete(&crew, &receiver)).unwrap_or_else(|text| {
+        let threads = ThreadPool::new(scope);
+        let result = caught(|| run.complete(&threads, &receiver)).unwrap_or_else(|text| {
             workers.kill();
             Err(EngineError::Panicked(text))
         });
         workers.dismiss();
-        let Run { states, mut summary, running, sink, .. } = run;
+        let Scheduler { states, mut summary, running, sink, .. } = run;
         let conclude = || -> Result<Vec<State>, EngineError> {
             // Also after an error: what was finished shall be found again.
             let keys = states
@@ -133,19 +133,19 @@ pub fn warnings(plan: &Plan, states: &[State]) -> Vec<Warning> {
 const COMMITS: usize = 32;
 
 /// What executions tell the loop.
-enum Message {
+enum TaskMessage {
     Notice(usize, Notice),
     Ended(usize, Result<Entry, End>),
     /// What ended well is now durable.
     Committed(Result<(), EngineError>),
 }
 
-struct Run<'env, 'sink> {
+struct Scheduler<'env, 'sink> {
     resolver: &'env Resolver<'env>,
     workers: &'env WorkerPool,
     staging: &'env Staging,
     sink: &'sink mut dyn FnMut(&Event),
-    sender: Sender<Message>,
+    sender: Sender<TaskMessage>,
     states: Vec<State>,
     /// How many sources of each instance have no results yet.
     missing: Vec<usize>,
@@ -167,13 +167,13 @@ struct Run<'env, 'sink> {
     summary: Summary,
 }
 
-impl<'env, 'sink> Run<'env, 'sink> {
+impl<'env, 'sink> Scheduler<'env, 'sink> {
     fn new(
         resolver: &'env Resolver<'env>,
         workers: &'env WorkerPool,
         staging: &'env Staging,
         sink: &'sink mut dyn FnMut(&Event),
-        sender: Sender<Message>,
+        sender: Sender<TaskMessage>,
         states: Vec<State>,
     ) -> Self {
         let plan = resolver.plan;
@@ -209,7 +209,11 @@ impl<'env, 'sink> Run<'env, 'sink> {
         }
     }
 
-    fn complete(&mut self, crew: &Crew<'_, 'env>, receiver: &Receiver<Message>) -> Result<(), EngineError> {
+    fn complete(
+        &mut self,
+        threads: &ThreadPool<'_, 'env>,
+        receiver: &Receiver<TaskMessage>,
+    ) -> Result<(), EngineError> {
         self.begin();
         let mut interrupted: Option<Instant> = None;
         let mut broken = None;
@@ -230,7 +234,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 }
             }
             self.tell_damaged();
-            if let Err(error) = self.start_ready(crew) {
+            if let Err(error) = self.start_ready(threads) {
                 // What runs is waited for; let that be short.
                 self.stopped = true;
                 self.workers.terminate();
@@ -241,9 +245,9 @@ impl<'env, 'sink> Run<'env, 'sink> {
                 break;
             }
             match receiver.recv_timeout(TICK) {
-                Ok(Message::Notice(index, notice)) => self.tell(index, notice),
-                Ok(Message::Ended(index, result)) => self.ended(index, result),
-                Ok(Message::Committed(result)) => {
+                Ok(TaskMessage::Notice(index, notice)) => self.tell(index, notice),
+                Ok(TaskMessage::Ended(index, result)) => self.ended(index, result),
+                Ok(TaskMessage::Committed(result)) => {
                     self.committing -= 1;
                     if let Err(error) = result {
                         self.stopped = true;
@@ -280,7 +284,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
     }
 
     /// Starts as many ready stages as there is room for.
-    fn start_ready(&mut self, crew: &Crew<'_, 'env>) -> Result<(), EngineError> {
+    fn start_ready(&mut self, threads: &ThreadPool<'_, 'env>) -> Result<(), EngineError> {
         let jobs = self.resolver.options.jobs.max(1);
         'next: while !self.stopped && self.running.len() < jobs && self.committing < COMMITS {
             let candidates: Vec<(u64, usize)> = self.ready.iter().take(LOOKAHEAD).copied().collect();
@@ -309,7 +313,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
                     Ok(task) => {
                         self.free = free;
                         self.running.insert(index, share);
-                        self.start(crew, index, task);
+                        self.start(threads, index, task);
                     }
                     Err(error) => self.settle(index, self.resolver.unresolved(Some(key), error)),
                 }
@@ -393,17 +397,17 @@ impl<'env, 'sink> Run<'env, 'sink> {
         outputs.filter(|output| source.artifacts.contains(&output.name))
     }
 
-    fn start(&mut self, crew: &Crew<'_, 'env>, index: usize, task: Task<'env>) {
+    fn start(&mut self, threads: &ThreadPool<'_, 'env>, index: usize, task: Task<'env>) {
         let event =
             Event::StageStarted { id: task.job.id.clone(), kind: task.job.kind.clone(), threads: task.job.threads };
         (self.sink)(&event);
         let sender = self.sender.clone();
         let work = move || {
             // The loop listens for as long as a stage runs.
-            let notify = |notice| drop(sender.send(Message::Notice(index, notice)));
+            let notify = |notice| drop(sender.send(TaskMessage::Notice(index, notice)));
             tell_ends(index, &sender, task, |task| task.execute(&notify), Task::commit);
         };
-        if let Err(error) = crew.start(work) {
+        if let Err(error) = threads.start(work) {
             let error = StageError::new(format!("cannot start a thread for the stage: {error}"));
             self.ended(index, Err(End::Failed(failure(error))));
         }
@@ -514,7 +518,7 @@ impl<'env, 'sink> Run<'env, 'sink> {
 /// Both halves of an execution. The loop waits for their ends, so it is told of a panic as well.
 fn tell_ends<T>(
     index: usize,
-    sender: &Sender<Message>,
+    sender: &Sender<TaskMessage>,
     mut task: T,
     execute: impl FnOnce(&mut T) -> Result<Entry, End>,
     commit: impl FnOnce(T) -> Result<(), StoreError>,
@@ -525,9 +529,9 @@ fn tell_ends<T>(
     });
     let succeeded = result.is_ok();
     // Who does not listen any more does not wait either.
-    drop(sender.send(Message::Ended(index, result)));
+    drop(sender.send(TaskMessage::Ended(index, result)));
     if succeeded {
         let committed = caught(|| commit(task)).map_err(EngineError::Panicked);
-        drop(sender.send(Message::Committed(committed.and_then(|result| result.map_err(EngineError::from)))));
+        drop(sender.send(TaskMessage::Committed(committed.and_then(|result| result.map_err(EngineError::from)))));
     }
 }

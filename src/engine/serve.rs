@@ -11,7 +11,7 @@ use super::environment::{Answer, FACETS_ARGUMENT, WorkerFacets};
 use super::execute::catch;
 use super::process;
 use super::stage::{Job, Notice, RunFn, StageError};
-use super::worker::{Message, Usage};
+use super::worker::{Usage, WorkerMessage};
 
 /// Runs jobs until standard input ends. `table` has the function of every kind that this worker can run; `facets`
 /// tells its environment.
@@ -43,7 +43,7 @@ pub fn serve(table: &[(&'static str, RunFn)], facets: fn() -> WorkerFacets) -> E
     }
     for line in jobs {
         // From here on the end of this process is the job's.
-        if send(&Message::Started).is_err() {
+        if send(&WorkerMessage::Started).is_err() {
             break;
         }
         process::reset_peak_memory();
@@ -55,7 +55,7 @@ pub fn serve(table: &[(&'static str, RunFn)], facets: fn() -> WorkerFacets) -> E
             peak_memory_bytes: process::peak_memory_bytes(),
             device: device.into_inner().unwrap_or_else(PoisonError::into_inner),
         };
-        if send(&Message::Done { error, usage }).is_err() {
+        if send(&WorkerMessage::Done { error, usage }).is_err() {
             break;
         }
     }
@@ -84,7 +84,7 @@ fn run(table: &[(&'static str, RunFn)], line: &str, device: &Mutex<Option<String
             log => log,
         };
         // When nobody listens, standard input has ended as well, and with it this process.
-        let _ = send(&Message::Notice(notice));
+        let _ = send(&WorkerMessage::Notice(notice));
     };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads)
@@ -100,7 +100,7 @@ fn failure(error: &io::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn send(message: &Message) -> io::Result<()> {
+fn send(message: &WorkerMessage) -> io::Result<()> {
     write_line(&serde_json::to_string(message)?)
 }
 

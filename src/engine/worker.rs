@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What a worker writes on standard output, one JSON line each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Message {
+pub(super) enum WorkerMessage {
     /// The job has been read. A worker that ends before this has not begun it.
     Started,
     Notice(Notice),
@@ -64,7 +64,7 @@ struct Worker {
 }
 
 /// The end of a worker before that of its job.
-struct Gone {
+struct WorkerLost {
     /// It had begun with the job.
     started: bool,
     /// What was wrong with the pipes, if they did not just end.
@@ -208,24 +208,24 @@ impl Drop for WorkerPool {
 
 impl Worker {
     /// The end of the job. Lines that are no messages are log lines, since libraries print where they like.
-    fn run(&mut self, job: &[u8], notify: &(dyn Fn(Notice) + Sync)) -> Result<(Option<StageError>, Usage), Gone> {
+    fn run(&mut self, job: &[u8], notify: &(dyn Fn(Notice) + Sync)) -> Result<(Option<StageError>, Usage), WorkerLost> {
         let mut started = false;
         if let Err(error) = self.stdin.write_all(job) {
-            return Err(Gone { started, error: Some(error) });
+            return Err(WorkerLost { started, error: Some(error) });
         }
         let mut buffer = Vec::new();
         loop {
             buffer.clear();
             match self.stdout.read_until(b'\n', &mut buffer) {
-                Ok(0) => return Err(Gone { started, error: None }),
+                Ok(0) => return Err(WorkerLost { started, error: None }),
                 Ok(_) => {}
-                Err(error) => return Err(Gone { started, error: Some(error) }),
+                Err(error) => return Err(WorkerLost { started, error: Some(error) }),
             }
             self.stderr.try_iter().for_each(|line| notify(Notice::Log(line)));
             match serde_json::from_slice(&buffer) {
-                Ok(Message::Started) => started = true,
-                Ok(Message::Notice(notice)) => notify(notice),
-                Ok(Message::Done { error, usage }) => return Ok((error, usage)),
+                Ok(WorkerMessage::Started) => started = true,
+                Ok(WorkerMessage::Notice(notice)) => notify(notice),
+                Ok(WorkerMessage::Done { error, usage }) => return Ok((error, usage)),
                 Err(_) => notify(Notice::Log(String::from_utf8_lossy(&buffer).trim_end().to_owned())),
             }
         }

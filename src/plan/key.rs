@@ -57,7 +57,7 @@ enum Leaf<'a> {
 
 /// One step of the path to a field.
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum PathStep<'a> {
     Name(&'a str),
     Index(usize),
     /// A source of a port, told apart by its labels.
@@ -65,8 +65,8 @@ enum Step<'a> {
 }
 
 /// Receives the fields of a key in a fixed order, as a bracketed sequence.
-trait Sink {
-    fn enter(&mut self, step: Step);
+trait FieldSink {
+    fn enter(&mut self, step: PathStep);
     fn leaf(&mut self, leaf: Leaf);
     fn leave(&mut self);
 }
@@ -86,55 +86,55 @@ impl KeyMaterial<'_> {
         writer.fields
     }
 
-    fn visit(&self, sink: &mut dyn Sink) {
+    fn visit(&self, sink: &mut dyn FieldSink) {
         field(sink, "format", Leaf::Integer(FORMAT.into()));
         field(sink, "kind", Leaf::Text(self.kind));
         field(sink, "kind_version", Leaf::Integer(self.kind_version.into()));
         if !self.components.is_empty() {
-            within(sink, Step::Name("components"), |sink| {
+            within(sink, PathStep::Name("components"), |sink| {
                 sink.leaf(Leaf::List(self.components.len()));
                 self.components.iter().for_each(|(name, version)| field(sink, name, Leaf::Integer((*version).into())));
             });
         }
-        within(sink, Step::Name("with"), |sink| value(sink, &self.params));
-        within(sink, Step::Name("needs"), |sink| {
+        within(sink, PathStep::Name("with"), |sink| value(sink, &self.params));
+        within(sink, PathStep::Name("needs"), |sink| {
             sink.leaf(Leaf::List(self.inputs.len()));
             for input in &self.inputs {
-                within(sink, Step::Name(input.port), |sink| match input.labels {
-                    Some(labels) => within(sink, Step::Labels(labels), |sink| artifacts(sink, input)),
+                within(sink, PathStep::Name(input.port), |sink| match input.labels {
+                    Some(labels) => within(sink, PathStep::Labels(labels), |sink| artifacts(sink, input)),
                     None => artifacts(sink, input),
                 });
             }
         });
-        within(sink, Step::Name("files"), |sink| {
+        within(sink, PathStep::Name("files"), |sink| {
             sink.leaf(Leaf::List(self.files.len()));
             for (index, file) in self.files.iter().enumerate() {
-                within(sink, Step::Index(index), |sink| sink.leaf(Leaf::Text(file)));
+                within(sink, PathStep::Index(index), |sink| sink.leaf(Leaf::Text(file)));
             }
         });
-        within(sink, Step::Name("environment"), |sink| {
+        within(sink, PathStep::Name("environment"), |sink| {
             sink.leaf(Leaf::List(self.facets.len()));
             self.facets.iter().for_each(|(name, value)| field(sink, name, Leaf::Text(value)));
         });
     }
 }
 
-fn within(sink: &mut dyn Sink, step: Step, body: impl FnOnce(&mut dyn Sink)) {
+fn within(sink: &mut dyn FieldSink, step: PathStep, body: impl FnOnce(&mut dyn FieldSink)) {
     sink.enter(step);
     body(sink);
     sink.leave();
 }
 
-fn field(sink: &mut dyn Sink, name: &str, leaf: Leaf) {
-    within(sink, Step::Name(name), |sink| sink.leaf(leaf));
+fn field(sink: &mut dyn FieldSink, name: &str, leaf: Leaf) {
+    within(sink, PathStep::Name(name), |sink| sink.leaf(leaf));
 }
 
-fn artifacts(sink: &mut dyn Sink, input: &InputMaterial) {
+fn artifacts(sink: &mut dyn FieldSink, input: &InputMaterial) {
     sink.leaf(Leaf::List(input.artifacts.len()));
     input.artifacts.iter().for_each(|(name, digest)| field(sink, name, Leaf::Digest(*digest)));
 }
 
-fn value(sink: &mut dyn Sink, json: &Value) {
+fn value(sink: &mut dyn FieldSink, json: &Value) {
     match json {
         Value::Null => sink.leaf(Leaf::Null),
         Value::Bool(bool) => sink.leaf(Leaf::Bool(*bool)),
@@ -147,14 +147,14 @@ fn value(sink: &mut dyn Sink, json: &Value) {
         Value::Array(items) => {
             sink.leaf(Leaf::List(items.len()));
             for (index, item) in items.iter().enumerate() {
-                within(sink, Step::Index(index), |sink| value(sink, item));
+                within(sink, PathStep::Index(index), |sink| value(sink, item));
             }
         }
         Value::Object(map) => {
             sink.leaf(Leaf::Map(map.len()));
             // Sorted here, so that keys never depend on how the map happens to be stored.
             for (name, item) in map.iter().collect::<BTreeMap<_, _>>() {
-                within(sink, Step::Name(name), |sink| value(sink, item));
+                within(sink, PathStep::Name(name), |sink| value(sink, item));
             }
         }
     }
@@ -174,12 +174,12 @@ impl KeyWriter {
     }
 }
 
-impl Sink for KeyWriter {
-    fn enter(&mut self, step: Step) {
+impl FieldSink for KeyWriter {
+    fn enter(&mut self, step: PathStep) {
         match step {
-            Step::Name(name) => self.text(b'n', name),
-            Step::Index(index) => self.put(b'i', &(index as u64).to_le_bytes()),
-            Step::Labels(labels) => {
+            PathStep::Name(name) => self.text(b'n', name),
+            PathStep::Index(index) => self.put(b'i', &(index as u64).to_le_bytes()),
+            PathStep::Labels(labels) => {
                 self.put(b'l', &(labels.len() as u64).to_le_bytes());
                 for (axis, label) in labels {
                     self.text(b'a', axis);
@@ -216,18 +216,18 @@ struct FieldWriter {
     fields: Vec<(String, String)>,
 }
 
-impl Sink for FieldWriter {
-    fn enter(&mut self, step: Step) {
+impl FieldSink for FieldWriter {
+    fn enter(&mut self, step: PathStep) {
         self.starts.push(self.path.len());
         match step {
-            Step::Name(name) => {
+            PathStep::Name(name) => {
                 if !self.path.is_empty() {
                     self.path.push('.');
                 }
                 self.path.push_str(name);
             }
-            Step::Index(index) => self.path.push_str(&format!("[{index}]")),
-            Step::Labels(labels) => {
+            PathStep::Index(index) => self.path.push_str(&format!("[{index}]")),
+            PathStep::Labels(labels) => {
                 let labels: Vec<String> = labels.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
                 self.path.push_str(&format!("[{}]", labels.join(",")));
             }

@@ -229,19 +229,19 @@ fn last_of_user(user: &[u32], time: &[i64], split: &Split) -> Vec<i64> {
 #[derive(Clone, Debug, Default)]
 struct Early {
     /// Before the last training row of their user.
-    of_user: Rows,
+    of_user: EarlyRows,
     /// Before the last training row of all.
-    of_all: Rows,
+    of_all: EarlyRows,
 }
 
 /// How many rows there are, and the first ones.
 #[derive(Clone, Debug, Default)]
-struct Rows {
+struct EarlyRows {
     count: usize,
     first: Vec<u32>,
 }
 
-impl Rows {
+impl EarlyRows {
     fn add(&mut self, row: usize) {
         self.count += 1;
         if self.first.len() < EXAMPLES {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
-use super::{Assigned, Domain, Log, Role, Rule, ShiftError};
+use super::{Assigned, Domain, Log, Role, ShiftError, SplitRule};
 use crate::data::tabulate::bound;
 
 /// `target` and `source` are parts; with `mixed`, one of them is enough.
@@ -70,7 +70,7 @@ impl CrossDomain {
     }
 }
 
-impl Rule for CrossDomain {
+impl SplitRule for CrossDomain {
     fn mistake(&self) -> Option<String> {
         let parts = [&self.target, &self.source, &self.mixed];
         let twice = |part: &&String| parts.iter().filter(|other| other.as_ref() == Some(*part)).count() > 1;

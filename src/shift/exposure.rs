@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::per_user::{By, hold_out};
-use super::{Assigned, Log, Role, Rule, ShiftError, shares_mistake};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, shares_mistake};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +24,7 @@ pub struct Exposure {
     pub iid: f64,
 }
 
-impl Rule for Exposure {
+impl SplitRule for Exposure {
     fn mistake(&self) -> Option<String> {
         if self.log.is_empty() || self.exposed.is_empty() {
             return Some("`log` and `exposed` each need the name of at least one part".to_owned());

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::per_user::{By, hold_out};
-use super::{Assigned, Log, Role, Rule, ShiftError, shares_mistake};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, shares_mistake};
 
 /// Which part of the data has which role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ impl Given {
     }
 }
 
-impl Rule for Given {
+impl SplitRule for Given {
     fn mistake(&self) -> Option<String> {
         for (role, part, share) in [("valid", &self.valid, self.carve.valid), ("iid", &self.iid, self.carve.iid)] {
             if let Some(part) = part

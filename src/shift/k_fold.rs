@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::per_user::{By, hold_out, rows_with};
-use super::{Assigned, Log, Role, Rule, ShiftError, shares_mistake};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, shares_mistake};
 use crate::rng;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,7 +32,7 @@ fn five() -> u32 {
     5
 }
 
-impl Rule for KFold {
+impl SplitRule for KFold {
     fn mistake(&self) -> Option<String> {
         if self.k < 2 {
             return Some(format!("`k` is a number of folds from 2, not {}", self.k));

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
-use super::{Assigned, Log, Role, Rule, ShiftError};
+use super::{Assigned, Log, Role, ShiftError, SplitRule};
 
 /// Users with fewer than three interactions are only learned from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ pub struct LeaveOneOut {
     pub order: Order,
 }
 
-impl Rule for LeaveOneOut {
+impl SplitRule for LeaveOneOut {
     fn mistake(&self) -> Option<String> {
         None
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::order::Ties;
 use super::popularity::draw_item_uniformly;
 use super::temporal::Temporal;
-use super::{Assigned, Log, Role, Rule, ShiftError, floor_share};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, floor_share};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +43,7 @@ impl Mixed {
     }
 }
 
-impl Rule for Mixed {
+impl SplitRule for Mixed {
     fn mistake(&self) -> Option<String> {
         if !(0.0..=1.0).contains(&self.ood) {
             return Some(format!("`ood` is a share of the latest interactions from 0 to 1, not {}", self.ood));

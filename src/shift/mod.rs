@@ -1,7 +1,7 @@
 //! Split scenarios: which interactions a model learns from, chooses its epoch on, and is tested on, in distribution
 //! and out of it. Pure functions of interactions and a seed; no I/O.
 //!
-//! A scenario is one file with a parameter struct that implements [`Rule`], and one variant of [`Scenario`].
+//! A scenario is one file with a parameter struct that implements [`SplitRule`], and one variant of [`Scenario`].
 
 mod audit;
 mod cross_domain;
@@ -38,7 +38,7 @@ pub use order::{Order, Ties};
 pub use per_user::By;
 pub use popularity::Popularity;
 pub use random::Random;
-pub use split::{Found, Renamed, Split};
+pub use split::{Renamed, RoleCounts, Split};
 pub use tail::Tail;
 pub use temporal::Temporal;
 pub use temporal_per_user::TemporalPerUser;
@@ -72,7 +72,7 @@ pub enum Scenario {
 }
 
 /// What a scenario must provide.
-pub trait Rule {
+pub trait SplitRule {
     /// A mistake in the parameters that their types cannot express.
     fn mistake(&self) -> Option<String>;
 
@@ -220,7 +220,7 @@ pub enum ShiftError {
 }
 
 impl Scenario {
-    fn rule(&self) -> &dyn Rule {
+    fn rule(&self) -> &dyn SplitRule {
         match self {
             Self::Given(given) => given,
             Self::Random(random) => random,

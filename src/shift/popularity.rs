@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::per_user::{By, hold_out};
-use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, floor_share, shares_mistake};
 use crate::data::groups::{Groups, TooManyRows};
 use crate::rng;
 
@@ -28,7 +28,7 @@ pub struct Popularity {
     pub iid: f64,
 }
 
-impl Rule for Popularity {
+impl SplitRule for Popularity {
     fn mistake(&self) -> Option<String> {
         shares_mistake(&[("ood", self.ood)]).or_else(|| shares_mistake(&[("valid", self.valid), ("iid", self.iid)]))
     }

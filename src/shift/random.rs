@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::per_user::{By, hold_out};
-use super::{Assigned, Log, Rule, ShiftError, shares_mistake};
+use super::{Assigned, Log, ShiftError, SplitRule, shares_mistake};
 
 /// Shares of the interactions; train takes the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Random {
     pub iid: f64,
 }
 
-impl Rule for Random {
+impl SplitRule for Random {
     fn mistake(&self) -> Option<String> {
         shares_mistake(&[("valid", self.valid), ("iid", self.iid)])
     }

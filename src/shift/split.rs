@@ -24,7 +24,7 @@ pub struct Split {
     /// By new id, where there are two domains: that of each item.
     pub domains: Option<Vec<Option<Domain>>>,
     /// What was found before rows were dropped.
-    pub found: Found,
+    pub found: RoleCounts,
     /// What is tied where parts are cut off in time, before rows were dropped.
     pub ties: Vec<Ties>,
     /// Rows that are kept of each item, by [`Role::index`] and former id.
@@ -47,7 +47,7 @@ pub const UNSEEN: u32 = u32::MAX;
 
 /// What the roles of a rule contained, by [`Role::index`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct RoleCounts {
     pub rows: [usize; Role::COUNT],
     /// Rows that repeat a pair of their own role, and are dropped for it.
     pub repeated: [usize; Role::COUNT],
@@ -83,7 +83,7 @@ impl Split {
     pub(super) fn new(log: &Log, assigned: Assigned, held_out: HeldOut) -> Result<Self, ShiftError> {
         let mut roles = assigned.roles;
         let by_user = assigned.by_user.unwrap_or_else(|| log.roles_by_user(&roles));
-        let marks = Marks::new(&log.rows.item, &roles);
+        let marks = RolesById::new(&log.rows.item, &roles);
         let Inspected { found, kept_of_item, first_of_user, first_of_item, dropped } =
             inspect(log, &by_user, &marks, assigned.domains.is_none(), held_out);
         if found.rows[Role::Train.index()] == 0 {
@@ -135,7 +135,7 @@ pub(super) fn each_where(rows: Range<usize>, wanted: impl Fn(usize) -> bool, mut
     }
 }
 
-impl Found {
+impl RoleCounts {
     /// Distinct pairs of a held-out role that train has too.
     pub fn also_in_train(&self, role: Role) -> usize {
         self.shared[Role::Train.index()][role.index()]
@@ -147,7 +147,7 @@ impl Found {
     }
 }
 
-impl AddAssign for Found {
+impl AddAssign for RoleCounts {
     fn add_assign(&mut self, other: Self) {
         let add = |own: &mut [usize; Role::COUNT], other: [usize; Role::COUNT]| {
             own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
@@ -178,9 +178,9 @@ fn example(examples: &mut Vec<u32>, row: u32) {
 }
 
 /// In which roles each id occurs: bit [`Role::index`].
-struct Marks(Vec<u8>);
+struct RolesById(Vec<u8>);
 
-impl Marks {
+impl RolesById {
     fn new(ids: &[u32], roles: &[Role]) -> Self {
         let mark = |rows: Range<usize>, marks: &mut [u8]| {
             let rows = ids[rows.clone()].iter().zip(&roles[rows]);
@@ -207,7 +207,7 @@ impl Marks {
 
 /// What [`inspect`] answers.
 struct Inspected {
-    found: Found,
+    found: RoleCounts,
     kept_of_item: Kept,
     /// The first training row of each user, and [`UNSEEN`] where there is none.
     first_of_user: Vec<u32>,
@@ -216,9 +216,9 @@ struct Inspected {
 }
 
 /// Looks at the pairs of every user, and says which rows to drop: those that repeat training pairs only if `once`.
-fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool, held_out: HeldOut) -> Inspected {
+fn inspect(log: &Log, by_user: &[Role], of_item: &RolesById, once: bool, held_out: HeldOut) -> Inspected {
     let stretches = log.by_user.in_parallel(|users| {
-        let mut found = Found::default();
+        let mut found = RoleCounts::default();
         let mut dropped = Vec::new();
         let mut pairs = Pairs::new(of_item.0.len());
         let mut kept_of_item: Kept = std::array::from_fn(|_| vec![0; of_item.0.len()]);
@@ -291,7 +291,7 @@ fn inspect(log: &Log, by_user: &[Role], of_item: &Marks, once: bool, held_out: H
         }
         (found, kept_of_item, first_of_user, first_of_item, dropped)
     });
-    let mut found = Found::default();
+    let mut found = RoleCounts::default();
     let mut kept_of_item: Kept = std::array::from_fn(|_| vec![0; of_item.0.len()]);
     let (mut first_of_user, mut first_of_item) = (vec![UNSEEN; log.by_user.n_ids()], vec![UNSEEN; of_item.0.len()]);
     let mut dropped = Vec::with_capacity(stretches.len());
@@ -361,7 +361,7 @@ impl Renamed {
     }
 }
 
-fn counts(found: &Found, users: &Renamed, items: &Renamed, seen_items: usize) -> Vec<(String, i64)> {
+fn counts(found: &RoleCounts, users: &Renamed, items: &Renamed, seen_items: usize) -> Vec<(String, i64)> {
     let mut counts = Vec::new();
     let mut count = |name: String, value: usize| counts.push((name, value as i64));
     for role in Role::USED {

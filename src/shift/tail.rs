@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::per_user::{By, hold_out};
-use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, floor_share, shares_mistake};
 use crate::data::tabulate::bound;
 use crate::rng;
 
@@ -50,7 +50,7 @@ fn globally() -> By {
     By::Global
 }
 
-impl Rule for Tail {
+impl SplitRule for Tail {
     fn mistake(&self) -> Option<String> {
         shares_mistake(&[("ood", self.ood)]).or_else(|| shares_mistake(&[("valid", self.valid), ("iid", self.iid)]))
     }

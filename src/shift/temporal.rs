@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::{ByTime, Ties};
 use super::per_user::{By, hold_out};
-use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, floor_share, shares_mistake};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +34,7 @@ pub(super) fn three_fifths() -> f64 {
     0.6
 }
 
-impl Rule for Temporal {
+impl SplitRule for Temporal {
     fn mistake(&self) -> Option<String> {
         let both = self.early + self.ood;
         if !(self.early > 0.0 && self.ood >= 0.0 && both <= 1.0 + 1e-9) {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
-use super::{Assigned, Log, Role, Rule, ShiftError, floor_share, shares_mistake};
+use super::{Assigned, Log, Role, ShiftError, SplitRule, floor_share, shares_mistake};
 use crate::rng;
 
 /// A user with `n` interactions is cut at `floor(n (1 - valid - iid - ood))`, `floor(n (1 - iid - ood))` and
@@ -39,7 +39,7 @@ impl TemporalPerUser {
     }
 }
 
-impl Rule for TemporalPerUser {
+impl SplitRule for TemporalPerUser {
     fn mistake(&self) -> Option<String> {
         shares_mistake(&[("valid", self.valid), ("iid", self.iid), ("ood", self.ood)])
     }

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::Options;
-use super::changes;
+use super::ast::{AxisAst, Matcher};
+use super::command_line;
 use super::grid::AxisSet;
 use super::mistake::{Files, Finding, Findings};
 use super::pipeline::Axis;
 use super::suggest;
 use super::template::{self, Engine};
-use super::written::{AxisWritten, Matcher};
 use super::yaml::{Node, Tree, Word};
 
 /// All axes, in the order of the file.
@@ -39,9 +39,9 @@ pub(super) struct AxisData {
 }
 
 /// A set of labels of some axes.
-pub(super) struct Selection(Vec<(usize, Vec<bool>)>);
+pub(super) struct LabelSelection(Vec<(usize, Vec<bool>)>);
 
-impl Selection {
+impl LabelSelection {
     /// Whether `point` has one of the labels on every axis of the selection.
     pub fn matches(&self, point: &[usize]) -> bool {
         self.0.iter().all(|(axis, labels)| labels[point[*axis]])
@@ -55,14 +55,14 @@ impl Selection {
 impl Axes {
     /// Resolves the axes; parameters may use `vars`.
     pub fn new(
-        written: Vec<AxisWritten>,
+        ast: Vec<AxisAst>,
         options: &Options,
         engine: &Engine,
         files: &mut Files,
         findings: &mut Findings,
     ) -> Self {
         let mut axes = Self { axes: Vec::new(), by_name: HashMap::new(), sizes: Vec::new(), narrowed: false };
-        for axis in written {
+        for axis in ast {
             if axes.axes.len() == AxisSet::MOST {
                 let message = format!("more than {} axes", AxisSet::MOST);
                 findings.push(Finding::new(axis.name.span, message, "one too many"));
@@ -78,7 +78,7 @@ impl Axes {
 
     fn apply(&mut self, options: &Options, files: &mut Files, findings: &mut Findings) {
         for (name, labels) in &options.only {
-            let word = changes::word(&format!("--only {name}={}", labels.join(",")), files);
+            let word = command_line::word(&format!("--only {name}={}", labels.join(",")), files);
             let Some(axis) = self.find(&Word { text: name.clone(), ..word }, findings) else { continue };
             let axis = &mut self.axes[axis];
             let unknown: Vec<&String> = labels.iter().filter(|label| !axis.by_label.contains_key(*label)).collect();
@@ -96,7 +96,7 @@ impl Axes {
         }
         if let Some(seeds) = &options.seeds {
             let text: Vec<String> = seeds.iter().map(u64::to_string).collect();
-            let word = changes::word(&format!("--seeds {}", text.join(",")), files);
+            let word = command_line::word(&format!("--seeds {}", text.join(",")), files);
             let Some(axis) = self.find(&Word { text: "seed".into(), ..word }, findings) else { return };
             let axis = &mut self.axes[axis];
             let repeated = seeds.iter().enumerate().find(|(at, seed)| seeds[..*at].contains(seed));
@@ -152,7 +152,7 @@ impl Axes {
     }
 
     /// Resolves a map from axes to labels for a stage with the axes `set`.
-    pub fn selection(&self, matcher: &Matcher, set: AxisSet, findings: &mut Findings) -> Selection {
+    pub fn selection(&self, matcher: &Matcher, set: AxisSet, findings: &mut Findings) -> LabelSelection {
         let mut selection = Vec::new();
         for (word, labels) in &matcher.axes {
             let Some(number) = self.find(word, findings) else { continue };
@@ -175,7 +175,7 @@ impl Axes {
             }
             selection.push((number, chosen));
         }
-        Selection(selection)
+        LabelSelection(selection)
     }
 
     pub fn into_public(self) -> Vec<Axis> {
@@ -192,13 +192,13 @@ impl std::ops::Index<usize> for Axes {
 }
 
 impl AxisData {
-    fn new(written: AxisWritten, engine: &Engine, files: &Files, findings: &mut Findings) -> Self {
+    fn new(ast: AxisAst, engine: &Engine, files: &Files, findings: &mut Findings) -> Self {
         let mut seen = HashMap::new();
         let mut numbers: HashMap<u64, Word> = HashMap::new();
         let mut labels = Vec::new();
-        for (label, node) in written.labels {
+        for (label, node) in ast.labels {
             if let Some(&first) = seen.get(&label.text) {
-                let message = format!("the axis `{}` has the label `{}` twice", written.name.text, label.text);
+                let message = format!("the axis `{}` has the label `{}` twice", ast.name.text, label.text);
                 findings.push(Finding::new(label.span, message, "the second one").also(first, "the first"));
                 continue;
             }
@@ -207,7 +207,7 @@ impl AxisData {
                 && let Some(number) = number.as_f64()
                 && let Some(first) = numbers.insert(number.to_bits(), label.clone())
             {
-                let (axis, a, b) = (&written.name.text, &first.text, &label.text);
+                let (axis, a, b) = (&ast.name.text, &first.text, &label.text);
                 let message = format!("the labels `{a}` and `{b}` of the axis `{axis}` are the same number");
                 let finding = Finding::new(label.span, message, "the second one");
                 findings.push(finding.also(first.span, "the first").help("rename one of them"));
@@ -217,7 +217,7 @@ impl AxisData {
             let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
             labels.push((label.text, value, node));
         }
-        Self::resolved(written.name.text, labels)
+        Self::resolved(ast.name.text, labels)
     }
 
     fn resolved(name: String, labels: impl IntoIterator<Item = (String, Value, Node)>) -> Self {

@@ -2,14 +2,16 @@
 //! writes for parameter types (tagged enums, options, bounds), not all of JSON Schema; the kind's own parser has the
 //! last word. Knows nothing of files and places: a problem carries the path of keys to it.
 
+mod types;
+
 use serde_json::{Map, Value};
 
+use self::types::{expected, found, is_yaml_1_1_bool, type_fits};
 use super::suggest::{self, clipped};
-use super::types::{expected, found, is_yaml_1_1_bool, type_fits};
 
 /// Something wrong with a parameter.
 #[derive(Debug, PartialEq)]
-pub(super) struct Problem {
+pub(super) struct ParamProblem {
     /// Keys and indices below `with`.
     pub path: Vec<String>,
     pub message: String,
@@ -20,7 +22,7 @@ pub(super) struct Problem {
 }
 
 /// All problems of `value`.
-pub(super) fn check(schema: &Value, value: &Value) -> Vec<Problem> {
+pub(super) fn check(schema: &Value, value: &Value) -> Vec<ParamProblem> {
     let mut checker = Checker { root: schema, path: Vec::new(), problems: Vec::new() };
     checker.value(schema, value);
     checker.problems
@@ -29,7 +31,7 @@ pub(super) fn check(schema: &Value, value: &Value) -> Vec<Problem> {
 struct Checker<'a> {
     root: &'a Value,
     path: Vec<String>,
-    problems: Vec<Problem>,
+    problems: Vec<ParamProblem>,
 }
 
 /// What an object may hold: properties of a schema and of what it refers to.
@@ -105,7 +107,7 @@ impl<'a> Checker<'a> {
                     let names = shape.properties.iter().flat_map(|properties| properties.keys()).map(String::as_str);
                     meant.extend(suggest::nearest(name, missing.iter().copied()));
                     let help = suggest::help(name, "valid here", names);
-                    self.problems.push(Problem {
+                    self.problems.push(ParamProblem {
                         path: self.path.clone(),
                         message: format!("there is no parameter `{}`", clipped(name)),
                         label: "unknown parameter".into(),
@@ -120,7 +122,7 @@ impl<'a> Checker<'a> {
         for name in missing.iter().filter(|name| !meant.contains(name)) {
             let doc =
                 shape.properties.iter().find_map(|properties| properties.get(*name)?.get("description")?.as_str());
-            self.problems.push(Problem {
+            self.problems.push(ParamProblem {
                 path: self.path.clone(),
                 message: format!("the parameter `{name}` is missing"),
                 label: format!("needs `{name}`"),
@@ -257,7 +259,7 @@ impl<'a> Checker<'a> {
             let message = format!("the parameter `{tag}` is missing");
             let help = format!("`{tag}` is one of: {}", suggest::listed(names));
             let (path, label) = (self.path.clone(), format!("needs `{tag}`"));
-            self.problems.push(Problem { path, message, label, help: Some(help), at_key: true });
+            self.problems.push(ParamProblem { path, message, label, help: Some(help), at_key: true });
             return;
         };
         match alternatives.iter().find(|schema| constant(schema).is_some_and(|name| given == name)) {
@@ -316,12 +318,12 @@ impl<'a> Checker<'a> {
     fn no_choice(&mut self, found: String, help: String) {
         let message = format!("{} is {found}, which is not one of the choices", self.subject());
         let label = "not one of the choices".to_owned();
-        self.problems.push(Problem { path: self.path.clone(), message, label, help: Some(help), at_key: false });
+        self.problems.push(ParamProblem { path: self.path.clone(), message, label, help: Some(help), at_key: false });
     }
 
     fn problem(&mut self, is: String, label: String, help: Option<String>) {
         let message = format!("{} {is}, but {label}", self.subject());
-        self.problems.push(Problem { path: self.path.clone(), message, label, help, at_key: false });
+        self.problems.push(ParamProblem { path: self.path.clone(), message, label, help, at_key: false });
     }
 
     /// The value that is being looked at; people count from one.

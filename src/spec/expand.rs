@@ -1,16 +1,16 @@
 //! Stages to instances: which combinations exist, what each needs, and with which parameters.
 
-use super::axes::Selection;
-use super::graph::{Graph, Stage, Taken};
+use super::ast::Condition;
+use super::axes::LabelSelection;
+use super::conversions::weight;
+use super::graph::{BoundSource, BoundStage, StageGraph};
 use super::grid::{AxisSet, Grid, LARGEST};
 use super::kind::Arity;
 use super::mistake::{Finding, Findings};
-use super::params::{Params, Resolver};
+use super::params::{ParamContext, Params};
 use super::pipeline::{Instance, Need, Source, StageDef};
 use super::suggest::clipped;
-use super::template::{Failure, Pattern, Scope};
-use super::values::weight;
-use super::written::Condition;
+use super::template::{EvalFailure, Pattern, Scope};
 use super::yaml::{Node, Tree};
 
 /// A combination without an instance.
@@ -22,18 +22,22 @@ const LONGEST_ID: usize = 2_000;
 const MOST_PARAMETERS: usize = 4 << 30;
 
 /// The instances of one stage by combination.
-struct Table {
+struct InstanceTable {
     grid: Grid,
     /// Number of the instance, or [`NONE`].
     instances: Vec<u32>,
 }
 
 /// All stages and instances.
-pub(super) fn expand(graph: &Graph, resolver: &Resolver, findings: &mut Findings) -> (Vec<StageDef>, Vec<Instance>) {
-    let mut tables: Vec<Option<Table>> = graph.stages.iter().map(|_| None).collect();
+pub(super) fn expand(
+    graph: &StageGraph,
+    context: &ParamContext,
+    findings: &mut Findings,
+) -> (Vec<StageDef>, Vec<Instance>) {
+    let mut tables: Vec<Option<InstanceTable>> = graph.stages.iter().map(|_| None).collect();
     let mut total = 0;
     for &number in &graph.order {
-        tables[number] = table(graph, number, &tables, &mut total, resolver, findings);
+        tables[number] = table(graph, number, &tables, &mut total, context, findings);
     }
     let mut count = 0;
     for table in tables.iter_mut().flatten() {
@@ -47,13 +51,13 @@ pub(super) fn expand(graph: &Graph, resolver: &Resolver, findings: &mut Findings
     let mut weight_left = MOST_PARAMETERS;
     for (number, stage) in graph.stages.iter().enumerate() {
         let start = instances.len();
-        build(graph, number, &tables, resolver, &mut instances, &mut weight_left, findings);
+        build(graph, number, &tables, context, &mut instances, &mut weight_left, findings);
         stages.push(StageDef {
-            name: stage.written.name.text.clone(),
+            name: stage.ast.name.text.clone(),
             kind: stage.kind.map(|kind| kind.name.to_owned()).unwrap_or_default(),
-            axes: stage.axes.iter().map(|axis| resolver.axes[axis].name.clone()).collect(),
+            axes: stage.axes.iter().map(|axis| context.axes[axis].name.clone()).collect(),
             instances: start..instances.len(),
-            location: resolver.files.location(stage.written.name.span),
+            location: context.files.location(stage.ast.name.span),
         });
     }
     (stages, instances)
@@ -61,36 +65,36 @@ pub(super) fn expand(graph: &Graph, resolver: &Resolver, findings: &mut Findings
 
 /// Which combinations of a stage exist. Nothing when that cannot be known.
 fn table(
-    graph: &Graph,
+    graph: &StageGraph,
     number: usize,
-    tables: &[Option<Table>],
+    tables: &[Option<InstanceTable>],
     total: &mut usize,
-    resolver: &Resolver,
+    context: &ParamContext,
     findings: &mut Findings,
-) -> Option<Table> {
+) -> Option<InstanceTable> {
     let stage = &graph.stages[number];
     if !stage.sound {
         return None;
     }
-    let name = &stage.written.name;
-    let grid = Grid::new(stage.axes, &resolver.axes.sizes);
+    let name = &stage.ast.name;
+    let grid = Grid::new(stage.axes, &context.axes.sizes);
     let size = grid.as_ref().map_or(usize::MAX, |grid| grid.size);
     *total = total.saturating_add(size);
     let Some(grid) = grid.filter(|_| *total <= LARGEST) else {
         let message = format!("with the stage `{}` the pipeline has more than {LARGEST} instances", name.text);
-        let help = format!("its axes: {}", resolver.axes.listed(stage.axes));
+        let help = format!("its axes: {}", context.axes.listed(stage.axes));
         findings.push(Finding::new(name.span, message, "too many combinations").help(help));
         return None;
     };
     let before = findings.count();
-    let mut filter = Filter::new(stage, resolver, findings)?;
-    let gathers = gathers(graph, number, resolver);
-    let mut point = vec![0; resolver.axes.sizes.len()];
+    let mut filter = CombinationFilter::new(stage, context, findings)?;
+    let gathers = gathers(graph, number, context);
+    let mut point = vec![0; context.axes.sizes.len()];
     let mut instances = vec![NONE; grid.size];
     let (mut wanted, mut some) = (false, false);
     for (index, instance) in instances.iter_mut().enumerate() {
         grid.point(index, &mut point);
-        if filter.keeps(&point, resolver, findings)? {
+        if filter.keeps(&point, context, findings)? {
             wanted = true;
             if has_needs(stage, tables, &gathers, &mut point)? {
                 some = true;
@@ -99,7 +103,7 @@ fn table(
         }
     }
     // An axis without labels was reported.
-    if !some && grid.size > 0 && !resolver.axes.narrowed && findings.count() == before {
+    if !some && grid.size > 0 && !context.axes.narrowed && findings.count() == before {
         let (message, label) = match wanted {
             false => (
                 format!("stage `{}`: an impossible combination, no instance is left", name.text),
@@ -107,7 +111,7 @@ fn table(
             ),
             true => (format!("stage `{}`: everything that it needs was dropped", name.text), "no instance is left"),
         };
-        let span = match (&stage.written.condition, wanted) {
+        let span = match (&stage.ast.condition, wanted) {
             (Some(Condition::Expression(node)), false) => node.span,
             (Some(Condition::Labels(matcher)), false) => matcher.span,
             _ => name.span,
@@ -115,18 +119,18 @@ fn table(
         findings
             .push(Finding::new(span, message, label).help("conditions must leave at least one combination of labels"));
     }
-    Some(Table { grid, instances })
+    Some(InstanceTable { grid, instances })
 }
 
 /// `where` and `except` of a stage.
-struct Filter<'a> {
-    condition: Option<Compiled<'a>>,
-    labels: Option<Selection>,
-    except: Vec<Selection>,
+struct CombinationFilter<'a> {
+    condition: Option<WhereExpression<'a>>,
+    labels: Option<LabelSelection>,
+    except: Vec<LabelSelection>,
 }
 
 /// An expression of `where` and what it gave, by combination of the axes that it uses.
-struct Compiled<'a> {
+struct WhereExpression<'a> {
     node: &'a Node,
     pattern: Pattern<'a>,
     used: AxisSet,
@@ -134,16 +138,16 @@ struct Compiled<'a> {
     known: Vec<Option<bool>>,
 }
 
-impl<'a> Filter<'a> {
-    fn new(stage: &'a Stage<'a>, resolver: &Resolver<'a>, findings: &mut Findings) -> Option<Self> {
-        let axes = resolver.axes;
-        let except = stage.written.except.iter().map(|matcher| axes.selection(matcher, stage.axes, findings)).collect();
+impl<'a> CombinationFilter<'a> {
+    fn new(stage: &'a BoundStage<'a>, context: &ParamContext<'a>, findings: &mut Findings) -> Option<Self> {
+        let axes = context.axes;
+        let except = stage.ast.except.iter().map(|matcher| axes.selection(matcher, stage.axes, findings)).collect();
         let mut filter = Self { condition: None, labels: None, except };
-        match &stage.written.condition {
+        match &stage.ast.condition {
             Some(Condition::Labels(matcher)) => filter.labels = Some(axes.selection(matcher, stage.axes, findings)),
             Some(Condition::Expression(node)) => {
                 let mut scope = Scope { axes: Some(axes), set: stage.axes, used: AxisSet::default() };
-                let pattern = resolver.engine.compile(node, &mut scope, resolver.files, findings);
+                let pattern = context.engine.compile(node, &mut scope, context.files, findings);
                 if pattern.is_constant() {
                     let text = if let Tree::Text(text) = &node.value { text.as_str() } else { "" };
                     findings.push(
@@ -154,7 +158,7 @@ impl<'a> Filter<'a> {
                 }
                 let grid = Grid::new(scope.used, &axes.sizes)?;
                 let known = vec![None; grid.size];
-                filter.condition = Some(Compiled { node, pattern, used: scope.used, grid, known });
+                filter.condition = Some(WhereExpression { node, pattern, used: scope.used, grid, known });
             }
             None => {}
         }
@@ -162,7 +166,7 @@ impl<'a> Filter<'a> {
     }
 
     /// Nothing when the expression fails, which is reported.
-    fn keeps(&mut self, point: &[usize], resolver: &Resolver, findings: &mut Findings) -> Option<bool> {
+    fn keeps(&mut self, point: &[usize], context: &ParamContext, findings: &mut Findings) -> Option<bool> {
         let listed = self.labels.as_ref().is_none_or(|labels| labels.matches(point));
         if !listed || self.except.iter().any(|except| except.matches(point)) {
             return Some(false);
@@ -170,15 +174,15 @@ impl<'a> Filter<'a> {
         let Some(condition) = &mut self.condition else { return Some(true) };
         let index = condition.grid.index(point);
         if condition.known[index].is_none() {
-            condition.known[index] = condition.evaluate(point, resolver, findings);
+            condition.known[index] = condition.evaluate(point, context, findings);
         }
         condition.known[index]
     }
 }
 
-impl Compiled<'_> {
-    fn evaluate(&self, point: &[usize], resolver: &Resolver, findings: &mut Findings) -> Option<bool> {
-        let scope = resolver.engine.scope(resolver.axes, self.used, point);
+impl WhereExpression<'_> {
+    fn evaluate(&self, point: &[usize], context: &ParamContext, findings: &mut Findings) -> Option<bool> {
+        let scope = context.engine.scope(context.axes, self.used, point);
         match self.pattern.evaluate(&scope) {
             Ok(serde_json::Value::Bool(value)) => Some(value),
             Ok(other) => {
@@ -190,9 +194,9 @@ impl Compiled<'_> {
                 );
                 None
             }
-            Err(Failure::Silent) => None,
-            Err(Failure::At(failed)) => {
-                findings.push(failed.finding(resolver.axes, point));
+            Err(EvalFailure::Reported) => None,
+            Err(EvalFailure::Error(error)) => {
+                findings.push(error.finding(context.axes, point));
                 None
             }
         }
@@ -200,16 +204,16 @@ impl Compiled<'_> {
 }
 
 /// For every source of a stage, the combinations that it gathers: those of the axes that end here.
-fn gathers(graph: &Graph, number: usize, resolver: &Resolver) -> Vec<Option<Grid>> {
+fn gathers(graph: &StageGraph, number: usize, context: &ParamContext) -> Vec<Option<Grid>> {
     let stage = &graph.stages[number];
     let sources = stage.needs.iter().flat_map(|need| &need.sources);
-    sources.map(|source| Grid::new(graph.stages[source.stage].axes.without(stage.axes), &resolver.axes.sizes)).collect()
+    sources.map(|source| Grid::new(graph.stages[source.stage].axes.without(stage.axes), &context.axes.sizes)).collect()
 }
 
 /// The instances of `source` that agree with `point`, in axis order.
 fn instances_of(
-    source: &Taken,
-    tables: &[Option<Table>],
+    source: &BoundSource,
+    tables: &[Option<InstanceTable>],
     gather: &Option<Grid>,
     point: &mut [usize],
     mut each: impl FnMut(u32),
@@ -226,7 +230,12 @@ fn instances_of(
 }
 
 /// Whether every port that must be filled is. Nothing when a needed stage is unknown.
-fn has_needs(stage: &Stage, tables: &[Option<Table>], gathers: &[Option<Grid>], point: &mut [usize]) -> Option<bool> {
+fn has_needs(
+    stage: &BoundStage,
+    tables: &[Option<InstanceTable>],
+    gathers: &[Option<Grid>],
+    point: &mut [usize],
+) -> Option<bool> {
     let mut gathers = gathers.iter();
     let mut filled = true;
     for need in &stage.needs {
@@ -241,10 +250,10 @@ fn has_needs(stage: &Stage, tables: &[Option<Table>], gathers: &[Option<Grid>], 
 
 /// Appends the instances of a stage and checks its parameters.
 fn build(
-    graph: &Graph,
+    graph: &StageGraph,
     number: usize,
-    tables: &[Option<Table>],
-    resolver: &Resolver,
+    tables: &[Option<InstanceTable>],
+    context: &ParamContext,
     instances: &mut Vec<Instance>,
     weight_left: &mut usize,
     findings: &mut Findings,
@@ -252,25 +261,25 @@ fn build(
     let stage = &graph.stages[number];
     let table = tables[number].as_ref();
     // Of a stage with unknown axes, parameters are still checked as far as they can be.
-    let set = if stage.sound { stage.axes } else { resolver.axes.all() };
-    let Some(mut params) = Params::new(stage, set, resolver, findings) else { return };
+    let set = if stage.sound { stage.axes } else { context.axes.all() };
+    let Some(mut params) = Params::new(stage, set, context, findings) else { return };
     let Some(table) = table else {
         // Conditions decide which combinations exist; without any, all do.
-        let conditional = |stage: &Stage| stage.written.condition.is_some() || !stage.written.except.is_empty();
+        let conditional = |stage: &BoundStage| stage.ast.condition.is_some() || !stage.ast.except.is_empty();
         if params.is_constant() || !graph.stages.iter().any(conditional) {
-            params.check(resolver, findings);
+            params.check(context, findings);
         }
         return;
     };
-    let mut point = vec![0; resolver.axes.sizes.len()];
-    let gathers = gathers(graph, number, resolver);
+    let mut point = vec![0; context.axes.sizes.len()];
+    let gathers = gathers(graph, number, context);
     for index in (0..table.grid.size).filter(|&index| table.instances[index] != NONE) {
         table.grid.point(index, &mut point);
-        let Some(value) = params.at(&point, resolver, findings).cloned() else { continue };
-        let axes = resolver.axes;
+        let Some(value) = params.at(&point, context, findings).cloned() else { continue };
+        let axes = context.axes;
         let labels: Vec<(String, String)> =
             table.grid.axes().map(|axis| (axes[axis].name.clone(), axes[axis].labels[point[axis]].clone())).collect();
-        let name = &stage.written.name;
+        let name = &stage.ast.name;
         let id = id(&name.text, &labels);
         if id.len() > LONGEST_ID {
             let message = format!("names such as `{}` have more than {LONGEST_ID} bytes", clipped(&id));
@@ -292,7 +301,12 @@ fn build(
     }
 }
 
-fn needs(stage: &Stage, tables: &[Option<Table>], gathers: &[Option<Grid>], point: &mut [usize]) -> Vec<Need> {
+fn needs(
+    stage: &BoundStage,
+    tables: &[Option<InstanceTable>],
+    gathers: &[Option<Grid>],
+    point: &mut [usize],
+) -> Vec<Need> {
     let mut gathers = gathers.iter();
     let mut needs = Vec::with_capacity(stage.needs.len());
     for need in &stage.needs {

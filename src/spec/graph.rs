@@ -3,53 +3,53 @@
 
 use std::collections::HashMap;
 
+use super::ast::{Reference, StageAst};
 use super::axes::Axes;
 use super::grid::AxisSet;
 use super::kind::{Arity, KindSpec, KindTable, Output, Port};
 use super::mistake::{Finding, Findings};
 use super::suggest;
-use super::written::{Reference, StageWritten};
 
 /// A stage with every name looked up.
-pub(super) struct Stage<'a> {
-    pub written: &'a StageWritten,
+pub(super) struct BoundStage<'a> {
+    pub ast: &'a StageAst,
     pub kind: Option<&'a KindSpec>,
     /// In the order of the kind's ports; ports without a source are absent.
-    pub needs: Vec<Need<'a>>,
+    pub needs: Vec<BoundNeed<'a>>,
     pub axes: AxisSet,
     /// Whether its needs and axes are known. If not, that was reported, and what depends on them stays unchecked.
     pub sound: bool,
 }
 
-pub(super) struct Need<'a> {
+pub(super) struct BoundNeed<'a> {
     pub port: &'a Port,
-    pub sources: Vec<Taken<'a>>,
+    pub sources: Vec<BoundSource<'a>>,
 }
 
 /// The artifacts taken from a stage.
-pub(super) struct Taken<'a> {
+pub(super) struct BoundSource<'a> {
     pub stage: usize,
     pub artifacts: Vec<&'static str>,
     pub reference: &'a Reference,
 }
 
-pub(super) struct Graph<'a> {
-    pub stages: Vec<Stage<'a>>,
+pub(super) struct StageGraph<'a> {
+    pub stages: Vec<BoundStage<'a>>,
     /// Every stage after those it needs; stages of a cycle are missing.
     pub order: Vec<usize>,
 }
 
 /// Binds all stages.
 pub(super) fn bind<'a>(
-    written: &'a [StageWritten],
+    ast: &'a [StageAst],
     kinds: &'a dyn KindTable,
     axes: &Axes,
     findings: &mut Findings,
-) -> Graph<'a> {
+) -> StageGraph<'a> {
     let kinds: HashMap<&str, &KindSpec> = kinds.kinds().into_iter().map(|kind| (kind.name, kind)).collect();
     let by_name: HashMap<&str, usize> =
-        written.iter().enumerate().map(|(number, stage)| (stage.name.text.as_str(), number)).collect();
-    let mut stages: Vec<Stage> = written.iter().map(|stage| with_kind(stage, &kinds, findings)).collect();
+        ast.iter().enumerate().map(|(number, stage)| (stage.name.text.as_str(), number)).collect();
+    let mut stages: Vec<BoundStage> = ast.iter().map(|stage| with_kind(stage, &kinds, findings)).collect();
     let bound: Vec<_> = stages.iter().map(|stage| needs(stage, &stages, &by_name, findings)).collect();
     for (stage, (needs, sound)) in stages.iter_mut().zip(bound) {
         stage.needs = needs;
@@ -65,11 +65,11 @@ pub(super) fn bind<'a>(
             check_arity(&stages, number, axes, findings);
         }
     }
-    Graph { stages, order }
+    StageGraph { stages, order }
 }
 
-fn with_kind<'a>(written: &'a StageWritten, kinds: &HashMap<&str, &'a KindSpec>, findings: &mut Findings) -> Stage<'a> {
-    let kind = written.kind.as_ref().and_then(|word| {
+fn with_kind<'a>(ast: &'a StageAst, kinds: &HashMap<&str, &'a KindSpec>, findings: &mut Findings) -> BoundStage<'a> {
+    let kind = ast.kind.as_ref().and_then(|word| {
         let kind = kinds.get(word.text.as_str()).copied();
         if kind.is_none() {
             let mut names: Vec<&str> = kinds.keys().copied().collect();
@@ -80,19 +80,19 @@ fn with_kind<'a>(written: &'a StageWritten, kinds: &HashMap<&str, &'a KindSpec>,
         }
         kind
     });
-    Stage { written, kind, needs: Vec::new(), axes: AxisSet::default(), sound: false }
+    BoundStage { ast, kind, needs: Vec::new(), axes: AxisSet::default(), sound: false }
 }
 
 /// The needs of a stage in port order, and whether all of them are known.
 fn needs<'a>(
-    stage: &Stage<'a>,
-    stages: &[Stage<'a>],
+    stage: &BoundStage<'a>,
+    stages: &[BoundStage<'a>],
     by_name: &HashMap<&str, usize>,
     findings: &mut Findings,
-) -> (Vec<Need<'a>>, bool) {
+) -> (Vec<BoundNeed<'a>>, bool) {
     let Some(kind) = stage.kind else { return (Vec::new(), false) };
-    let mut sound = stage.written.sound;
-    for need in &stage.written.needs {
+    let mut sound = stage.ast.sound;
+    for need in &stage.ast.needs {
         if !kind.ports.iter().any(|port| port.name == need.port.text) {
             sound = false;
             let message = format!("the kind `{}` has no port `{}`", kind.name, need.port.text);
@@ -102,13 +102,13 @@ fn needs<'a>(
     }
     let mut needs = Vec::new();
     for port in kind.ports {
-        let written = stage.written.needs.iter().find(|need| need.port.text == port.name);
-        let references = written.map(|need| need.sources.as_slice()).unwrap_or_default();
+        let ast = stage.ast.needs.iter().find(|need| need.port.text == port.name);
+        let references = ast.map(|need| need.sources.as_slice()).unwrap_or_default();
         let optional = matches!(port.arity, Arity::Optional | Arity::OptionalMany);
-        if let ([], false, true) = (references, optional, stage.written.sound) {
+        if let ([], false, true) = (references, optional, stage.ast.sound) {
             sound = false;
-            let message = format!("stage `{}`: nothing flows into the port `{}`", stage.written.name.text, port.name);
-            let span = written.map_or(stage.written.name.span, |need| need.port.span);
+            let message = format!("stage `{}`: nothing flows into the port `{}`", stage.ast.name.text, port.name);
+            let span = ast.map_or(stage.ast.name.span, |need| need.port.span);
             let help = format!("`{}`: {} Write `needs: {{{}: <stage>}}`", port.name, port.doc, port.name);
             findings.push(Finding::new(span, message, format!("needs `{}`", port.name)).help(help));
         }
@@ -126,7 +126,7 @@ fn needs<'a>(
             }
         }
         if !sources.is_empty() {
-            needs.push(Need { port, sources });
+            needs.push(BoundNeed { port, sources });
         }
     }
     (needs, sound)
@@ -135,17 +135,17 @@ fn needs<'a>(
 fn taken<'a>(
     port: &'a Port,
     reference: &'a Reference,
-    stages: &[Stage<'a>],
+    stages: &[BoundStage<'a>],
     by_name: &HashMap<&str, usize>,
     findings: &mut Findings,
-) -> Option<Taken<'a>> {
+) -> Option<BoundSource<'a>> {
     let Some(&number) = by_name.get(reference.stage.as_str()) else {
         let finding = Finding::new(reference.span, format!("there is no stage `{}`", reference.stage), "unknown stage");
         // Comparing with every name costs time in files with thousands of mistakes.
         findings.push(match findings.is_full() {
             true => finding,
             false => {
-                let names = stages.iter().map(|stage| stage.written.name.text.as_str());
+                let names = stages.iter().map(|stage| stage.ast.name.text.as_str());
                 finding.help(suggest::help(&reference.stage, "stages", names))
             }
         });
@@ -183,7 +183,7 @@ fn taken<'a>(
         },
     };
     match chosen {
-        Ok(artifacts) => Some(Taken { stage: number, artifacts, reference }),
+        Ok(artifacts) => Some(BoundSource { stage: number, artifacts, reference }),
         Err(finding) => {
             findings.push(finding);
             None
@@ -191,14 +191,14 @@ fn taken<'a>(
     }
 }
 
-impl Stage<'_> {
-    fn sources(&self) -> impl Iterator<Item = &Taken<'_>> {
+impl BoundStage<'_> {
+    fn sources(&self) -> impl Iterator<Item = &BoundSource<'_>> {
         self.needs.iter().flat_map(|need| &need.sources)
     }
 }
 
 /// Kahn's algorithm, without recursion: chains can be ten thousand stages long.
-fn sort(stages: &[Stage]) -> Vec<usize> {
+fn sort(stages: &[BoundStage]) -> Vec<usize> {
     let mut waits: Vec<usize> = stages.iter().map(|stage| stage.sources().count()).collect();
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); stages.len()];
     for (number, stage) in stages.iter().enumerate() {
@@ -221,7 +221,7 @@ fn sort(stages: &[Stage]) -> Vec<usize> {
 }
 
 /// Each cycle once, as a path.
-fn report_cycles(stages: &[Stage], order: &[usize], findings: &mut Findings) {
+fn report_cycles(stages: &[BoundStage], order: &[usize], findings: &mut Findings) {
     let mut left = vec![true; stages.len()];
     order.iter().for_each(|&number| left[number] = false);
     let mut visited = vec![false; stages.len()];
@@ -236,10 +236,10 @@ fn report_cycles(stages: &[Stage], order: &[usize], findings: &mut Findings) {
             at = next.stage;
         }
         let Some(from) = path.iter().position(|&number| number == at).filter(|_| left[at]) else { continue };
-        let name = |number: usize| stages[number].written.name.text.as_str();
+        let name = |number: usize| stages[number].ast.name.text.as_str();
         let names: Vec<&str> = path[from..].iter().chain([&at]).map(|&number| name(number)).collect();
         let closing = path.last().and_then(|&last| stages[last].sources().find(|source| source.stage == at));
-        let span = closing.map_or(stages[at].written.name.span, |source| source.reference.span);
+        let span = closing.map_or(stages[at].ast.name.span, |source| source.reference.span);
         let finding = Finding::new(
             span,
             format!("stages need each other in a cycle: {}", names.join(" -> ")),
@@ -250,11 +250,11 @@ fn report_cycles(stages: &[Stage], order: &[usize], findings: &mut Findings) {
 }
 
 /// The axes of a stage by those of its needs, and whether they are known.
-fn axes_of(stages: &[Stage], number: usize, axes: &Axes, findings: &mut Findings) -> (AxisSet, bool) {
+fn axes_of(stages: &[BoundStage], number: usize, axes: &Axes, findings: &mut Findings) -> (AxisSet, bool) {
     let stage = &stages[number];
     let mut sound = stage.sources().all(|source| stages[source.stage].sound);
     let mut own = AxisSet::default();
-    for word in &stage.written.over {
+    for word in &stage.ast.over {
         match axes.find(word, findings) {
             Some(axis) => own.insert(axis),
             None => sound = false,
@@ -264,7 +264,7 @@ fn axes_of(stages: &[Stage], number: usize, axes: &Axes, findings: &mut Findings
     let set = needed.fold(own, |set, source| set.union(stages[source.stage].axes));
     let gathered = stage.sources().fold(set, |set, source| set.union(stages[source.stage].axes));
     let mut ended = AxisSet::default();
-    for word in &stage.written.collapse {
+    for word in &stage.ast.collapse {
         let Some(axis) = axes.find(word, findings) else {
             sound = false;
             continue;
@@ -276,7 +276,7 @@ fn axes_of(stages: &[Stage], number: usize, axes: &Axes, findings: &mut Findings
         } else if !gathered.contains(axis) && sound {
             let message = format!(
                 "stage `{}` cannot collapse `{}`: nothing that it needs has this axis",
-                stage.written.name.text, word.text
+                stage.ast.name.text, word.text
             );
             findings.push(
                 Finding::new(word.span, message, "nothing to collapse")
@@ -289,7 +289,7 @@ fn axes_of(stages: &[Stage], number: usize, axes: &Axes, findings: &mut Findings
 }
 
 /// Ports for one instance cannot take a collapsed axis.
-fn check_arity(stages: &[Stage], number: usize, axes: &Axes, findings: &mut Findings) {
+fn check_arity(stages: &[BoundStage], number: usize, axes: &Axes, findings: &mut Findings) {
     let stage = &stages[number];
     for need in stage.needs.iter().filter(|need| matches!(need.port.arity, Arity::One | Arity::Optional)) {
         for source in &need.sources {

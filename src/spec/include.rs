@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
+use super::ast::{map, texts, unknown_key};
 use super::keys;
 use super::mistake::{Files, Finding, Findings, Span};
-use super::written::{map, texts, unknown_key};
 use super::yaml::{self, Node, Tree, Word};
 
 /// Reads bytes by path; the error is a sentence.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// A key of a map of the language.
-pub(super) struct Known {
+pub(super) struct Key {
     pub name: &'static str,
     pub doc: &'static str,
     pub schema: fn() -> Value,
@@ -14,20 +14,17 @@ pub(super) struct Known {
 pub(super) const RESERVED: &[&str] =
     &["vars", "label", "range", "dict", "true", "false", "none", "and", "or", "not", "in", "is", "if", "else"];
 
-const DESCRIPTION: Known = Known { name: "description", doc: "What this file is for.", schema: text };
-const EDITORS: Known = Known { name: "$schema", doc: "Where editors find the JSON Schema. Ignored.", schema: text };
-const INCLUDE: Known = Known {
+const DESCRIPTION: Key = Key { name: "description", doc: "What this file is for.", schema: text };
+const EDITORS: Key = Key { name: "$schema", doc: "Where editors find the JSON Schema. Ignored.", schema: text };
+const INCLUDE: Key = Key {
     name: "include",
     doc: "YAML files whose `vars`, `axes` and `stages` come before those of this file. Paths are relative to this file \
           and stay inside the folder of the pipeline.",
     schema: texts,
 };
-const VARS: Known = Known {
-    name: "vars",
-    doc: "Named constants: `{{ vars.name }}` in templates.",
-    schema: || json!({"type": "object"}),
-};
-const AXES: Known = Known {
+const VARS: Key =
+    Key { name: "vars", doc: "Named constants: `{{ vars.name }}` in templates.", schema: || json!({"type": "object"}) };
+const AXES: Key = Key {
     name: "axes",
     doc: "Named dimensions. A list of labels, or a map from label to parameters.",
     schema: || {
@@ -37,21 +34,21 @@ const AXES: Known = Known {
         ]}})
     },
 };
-const STAGES: Known = Known {
+const STAGES: Key = Key {
     name: "stages",
     doc: "What is computed, by name. A stage is an array over its axes.",
     schema: || json!({"type": "object", "additionalProperties": {"$ref": "#/$defs/stage"}}),
 };
 
 /// The keys of a pipeline file.
-pub(super) const TOP: &[Known] = &[
+pub(super) const TOP: &[Key] = &[
     EDITORS,
-    Known {
+    Key {
         name: "pipeline",
         doc: "Name of the pipeline; reports go to `reports/<name>/`.",
         schema: || json!({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}),
     },
-    Known { name: "title", doc: "Title for people.", schema: text },
+    Key { name: "title", doc: "Title for people.", schema: text },
     DESCRIPTION,
     INCLUDE,
     VARS,
@@ -60,46 +57,46 @@ pub(super) const TOP: &[Known] = &[
 ];
 
 /// The keys of an included file.
-pub(super) const INCLUDED: &[Known] = &[EDITORS, DESCRIPTION, INCLUDE, VARS, AXES, STAGES];
+pub(super) const INCLUDED: &[Key] = &[EDITORS, DESCRIPTION, INCLUDE, VARS, AXES, STAGES];
 
 /// The keys of a stage.
-pub(super) const STAGE: &[Known] = &[
-    Known { name: "kind", doc: "What the stage does.", schema: text },
-    Known { name: "title", doc: "Title for people.", schema: text },
-    Known { name: "doc", doc: "What the stage is for.", schema: text },
-    Known { name: "over", doc: "Axes that the stage adds to those of its needs.", schema: texts },
-    Known { name: "collapse", doc: "Axes of its needs that end here: it gets all their instances.", schema: texts },
-    Known {
+pub(super) const STAGE: &[Key] = &[
+    Key { name: "kind", doc: "What the stage does.", schema: text },
+    Key { name: "title", doc: "Title for people.", schema: text },
+    Key { name: "doc", doc: "What the stage is for.", schema: text },
+    Key { name: "over", doc: "Axes that the stage adds to those of its needs.", schema: texts },
+    Key { name: "collapse", doc: "Axes of its needs that end here: it gets all their instances.", schema: texts },
+    Key {
         name: "needs",
         doc: "Input port to `stage`, `stage.artifact` or `stage*` (all instances over axes that this stage lacks).",
         schema: || json!({"type": "object", "additionalProperties": texts()}),
     },
-    Known {
+    Key {
         name: "where",
         doc: "Keeps the combinations for which the expression is true, or whose labels are listed.",
         schema: || json!({"oneOf": [{"type": "string", "pattern": "\\{\\{"}, matcher()]}),
     },
-    Known { name: "except", doc: "Drops the combinations with these labels.", schema: || one_or_more(matcher()) },
-    Known {
+    Key { name: "except", doc: "Drops the combinations with these labels.", schema: || one_or_more(matcher()) },
+    Key {
         name: "overrides",
         doc: "Parameters for combinations with certain labels, merged over `with` in this order.",
         schema: || one_or_more(object(OVERRIDE, &["when", "with"])),
     },
-    Known { name: "with", doc: "Parameters of the kind.", schema: || json!({"type": ["object", "string"]}) },
+    Key { name: "with", doc: "Parameters of the kind.", schema: || json!({"type": ["object", "string"]}) },
 ];
 
 /// The keys of an override.
-pub(super) const OVERRIDE: &[Known] = &[
-    Known { name: "when", doc: "Axis to label or labels.", schema: matcher },
-    Known { name: "with", doc: "Parameters to merge.", schema: || json!({"type": ["object", "string"]}) },
+pub(super) const OVERRIDE: &[Key] = &[
+    Key { name: "when", doc: "Axis to label or labels.", schema: matcher },
+    Key { name: "with", doc: "Parameters to merge.", schema: || json!({"type": ["object", "string"]}) },
 ];
 
 /// The JSON Schema of a map with these keys.
-pub(super) fn object(table: &[Known], required: &[&str]) -> Value {
-    let properties = table.iter().map(|known| {
-        let mut schema = (known.schema)();
-        schema["description"] = known.doc.into();
-        (known.name.to_owned(), schema)
+pub(super) fn object(table: &[Key], required: &[&str]) -> Value {
+    let properties = table.iter().map(|key| {
+        let mut schema = (key.schema)();
+        schema["description"] = key.doc.into();
+        (key.name.to_owned(), schema)
     });
     let properties: serde_json::Map<_, _> = properties.collect();
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})

@@ -1,9 +1,11 @@
 //! The pipeline language: YAML text to a resolved, checked pipeline. Knows nothing of the file system, the store
 //! or libtorch: text comes in through a closure, stage kinds through [`KindTable`].
 
+mod ast;
 mod axes;
-mod changes;
 mod check;
+mod command_line;
+mod conversions;
 mod expand;
 #[doc(hidden)]
 pub mod fuzz;
@@ -15,16 +17,11 @@ pub mod kind;
 pub mod mistake;
 mod params;
 pub mod pipeline;
-mod scalar;
 mod schema;
-mod segments;
 pub(crate) mod suggest;
 mod template;
 #[cfg(test)]
 mod tests;
-mod types;
-mod values;
-mod written;
 mod yaml;
 
 pub use kind::{Arity, Column, Form, KindSpec, KindTable, Output, ParamError, Port};
@@ -35,7 +32,7 @@ pub use yaml::BYTES as FILE_BYTES;
 
 use axes::Axes;
 use mistake::{Files, Finding, Findings, Span};
-use params::Resolver;
+use params::ParamContext;
 use template::Engine;
 
 /// Changes from the command line; each is recorded in [`Pipeline::changes`].
@@ -80,28 +77,28 @@ fn resolve(
         axes: Vec::new(),
         stages: Vec::new(),
         instances: Vec::new(),
-        changes: changes::lines(options),
+        changes: command_line::lines(options),
     };
     let Some(mut tree) = include::load(root, read, files, findings) else { return pipeline };
-    changes::set(&mut tree, options, files, findings);
-    let written = written::read(tree, findings);
-    let engine = Engine::new(&written.vars, findings);
-    let axes = Axes::new(written.axes, options, &engine, files, findings);
-    let graph = graph::bind(&written.stages, kinds, &axes, findings);
-    let resolver = Resolver { engine: &engine, axes: &axes, files };
-    (pipeline.stages, pipeline.instances) = expand::expand(&graph, &resolver, findings);
+    command_line::set(&mut tree, options, files, findings);
+    let ast = ast::read(tree, findings);
+    let engine = Engine::new(&ast.vars, findings);
+    let axes = Axes::new(ast.axes, options, &engine, files, findings);
+    let graph = graph::bind(&ast.stages, kinds, &axes, findings);
+    let context = ParamContext { engine: &engine, axes: &axes, files };
+    (pipeline.stages, pipeline.instances) = expand::expand(&graph, &context, findings);
     let start = Span::default();
-    if written.stages.is_empty() {
+    if ast.stages.is_empty() {
         findings.push(Finding::new(start, "the pipeline has no stages", "`stages:` is missing or empty"));
     }
-    match written.name {
+    match ast.name {
         Some(name) => pipeline.name = name.text,
         None => findings.push(
             Finding::new(start, "the pipeline has no name", "`pipeline:` is missing")
                 .help("write `pipeline: my-study` at the top"),
         ),
     }
-    pipeline.title = written.title;
+    pipeline.title = ast.title;
     pipeline.axes = axes.into_public();
     pipeline
 }

@@ -4,18 +4,18 @@
 
 use serde_json::Value;
 
-use super::axes::{Axes, Selection};
-use super::check::{self, Problem};
-use super::graph::Stage;
+use super::axes::{Axes, LabelSelection};
+use super::check::{self, ParamProblem};
+use super::graph::BoundStage;
 use super::grid::{AxisSet, Grid};
 use super::kind::KindSpec;
 use super::mistake::{Files, Finding, Findings, Span};
-use super::template::{Engine, Failure, Pattern, Scope};
+use super::template::{Engine, EvalFailure, Pattern, Scope};
 use super::yaml::{Node, Tree};
 
 /// The parameters of one stage.
 pub(super) struct Params<'a> {
-    stage: &'a Stage<'a>,
+    stage: &'a BoundStage<'a>,
     kind: &'a KindSpec,
     layers: Vec<Layer<'a>>,
     used: AxisSet,
@@ -26,13 +26,13 @@ pub(super) struct Params<'a> {
 
 /// `with`, or an override.
 struct Layer<'a> {
-    when: Option<Selection>,
+    when: Option<LabelSelection>,
     node: &'a Node,
     pattern: Pattern<'a>,
 }
 
 /// What parameters are resolved with.
-pub(super) struct Resolver<'a> {
+pub(super) struct ParamContext<'a> {
     pub engine: &'a Engine,
     pub axes: &'a Axes,
     pub files: &'a Files,
@@ -40,20 +40,25 @@ pub(super) struct Resolver<'a> {
 
 impl<'a> Params<'a> {
     /// Compiles the parameters of a stage. Nothing when they are too many to resolve, or the kind is unknown.
-    pub fn new(stage: &'a Stage<'a>, set: AxisSet, resolver: &Resolver<'a>, findings: &mut Findings) -> Option<Self> {
-        let mut scope = Scope { axes: Some(resolver.axes), set, used: AxisSet::default() };
+    pub fn new(
+        stage: &'a BoundStage<'a>,
+        set: AxisSet,
+        context: &ParamContext<'a>,
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let mut scope = Scope { axes: Some(context.axes), set, used: AxisSet::default() };
         let mut layers = Vec::new();
-        if let Some((_, node)) = &stage.written.with {
-            let pattern = resolver.engine.compile(node, &mut scope, resolver.files, findings);
+        if let Some((_, node)) = &stage.ast.with {
+            let pattern = context.engine.compile(node, &mut scope, context.files, findings);
             layers.push(Layer { when: None, node, pattern });
         }
-        for (when, node) in &stage.written.overrides {
-            let when = resolver.axes.selection(when, set, findings);
+        for (when, node) in &stage.ast.overrides {
+            let when = context.axes.selection(when, set, findings);
             scope.used = scope.used.union(when.axes());
-            let pattern = resolver.engine.compile(node, &mut scope, resolver.files, findings);
+            let pattern = context.engine.compile(node, &mut scope, context.files, findings);
             layers.push(Layer { when: Some(when), node, pattern });
         }
-        let grid = Grid::new(scope.used, &resolver.axes.sizes)?;
+        let grid = Grid::new(scope.used, &context.axes.sizes)?;
         let known = vec![None; grid.size];
         Some(Self { kind: stage.kind?, stage, layers, used: scope.used, grid, known })
     }
@@ -64,25 +69,25 @@ impl<'a> Params<'a> {
     }
 
     /// The canonical parameters at `point`, or nothing when they are wrong.
-    pub fn at(&mut self, point: &[usize], resolver: &Resolver<'a>, findings: &mut Findings) -> Option<&Value> {
+    pub fn at(&mut self, point: &[usize], context: &ParamContext<'a>, findings: &mut Findings) -> Option<&Value> {
         let index = self.grid.index(point);
         if self.known[index].is_none() {
-            self.known[index] = Some(self.resolve(point, resolver, findings));
+            self.known[index] = Some(self.resolve(point, context, findings));
         }
         self.known[index].as_ref()?.as_ref()
     }
 
     /// Reports what is wrong in any combination.
-    pub fn check(&mut self, resolver: &Resolver<'a>, findings: &mut Findings) {
-        let mut point = vec![0; resolver.axes.sizes.len()];
+    pub fn check(&mut self, context: &ParamContext<'a>, findings: &mut Findings) {
+        let mut point = vec![0; context.axes.sizes.len()];
         for index in 0..self.grid.size {
             self.grid.point(index, &mut point);
-            self.at(&point, resolver, findings);
+            self.at(&point, context, findings);
         }
     }
 
-    fn resolve(&self, point: &[usize], resolver: &Resolver, findings: &mut Findings) -> Option<Value> {
-        let scope = resolver.engine.scope(resolver.axes, self.used, point);
+    fn resolve(&self, point: &[usize], context: &ParamContext, findings: &mut Findings) -> Option<Value> {
+        let scope = context.engine.scope(context.axes, self.used, point);
         let mut params = Value::Object(serde_json::Map::new());
         let mut matching = Vec::new();
         for layer in self.layers.iter().filter(|layer| layer.when.as_ref().is_none_or(|when| when.matches(point))) {
@@ -90,15 +95,15 @@ impl<'a> Params<'a> {
                 // `with:` with nothing behind it.
                 Ok(Value::Null) => {}
                 Ok(value) => merge(&mut params, value),
-                Err(Failure::Silent) => return None,
-                Err(Failure::At(failed)) => {
-                    findings.push(failed.finding(resolver.axes, point));
+                Err(EvalFailure::Reported) => return None,
+                Err(EvalFailure::Error(error)) => {
+                    findings.push(error.finding(context.axes, point));
                     return None;
                 }
             }
             matching.push(layer.node);
         }
-        let place = Place { params: self, nodes: &matching, point, resolver };
+        let place = ParamLocator { params: self, nodes: &matching, point, context };
         let problems = check::check(&self.kind.schema, &params);
         if !problems.is_empty() {
             problems.into_iter().for_each(|problem| findings.push(place.finding(problem)));
@@ -112,7 +117,7 @@ impl<'a> Params<'a> {
                     false => format!("`{}`: {}", error.path.join("."), error.message),
                 };
                 let label = "refused by the stage kind".to_owned();
-                let problem = Problem { path: error.path, message, label, help: error.help, at_key: false };
+                let problem = ParamProblem { path: error.path, message, label, help: error.help, at_key: false };
                 findings.push(place.finding(problem));
                 None
             }
@@ -136,21 +141,21 @@ fn merge(base: &mut Value, over: Value) {
 }
 
 /// Where a parameter of an instance is written.
-struct Place<'p> {
+struct ParamLocator<'p> {
     params: &'p Params<'p>,
     nodes: &'p [&'p Node],
     point: &'p [usize],
-    resolver: &'p Resolver<'p>,
+    context: &'p ParamContext<'p>,
 }
 
 /// The node on a path that stands in the text, and how many steps lead to it.
-struct Found<'n> {
+struct Located<'n> {
     node: &'n Node,
     key: Option<Span>,
     depth: usize,
 }
 
-fn locate<'n>(mut node: &'n Node, path: &[String]) -> Found<'n> {
+fn locate<'n>(mut node: &'n Node, path: &[String]) -> Located<'n> {
     let mut key = None;
     for (depth, step) in path.iter().enumerate() {
         let inner = match &node.value {
@@ -162,13 +167,13 @@ fn locate<'n>(mut node: &'n Node, path: &[String]) -> Found<'n> {
         };
         match inner {
             Some((span, inner)) => (key, node) = (span, inner),
-            None => return Found { node, key, depth },
+            None => return Located { node, key, depth },
         }
     }
-    Found { node, key, depth: path.len() }
+    Located { node, key, depth: path.len() }
 }
 
-impl Found<'_> {
+impl Located<'_> {
     fn span(&self, at_key: bool) -> Span {
         match (self.key, at_key || self.node.entries().is_some()) {
             (Some(key), true) => key,
@@ -177,21 +182,21 @@ impl Found<'_> {
     }
 }
 
-impl Place<'_> {
-    fn finding(&self, problem: Problem) -> Finding {
-        let written = &self.params.stage.written;
-        let message = format!("stage `{}`: {}", written.name.text, problem.message);
+impl ParamLocator<'_> {
+    fn finding(&self, problem: ParamProblem) -> Finding {
+        let ast = &self.params.stage.ast;
+        let message = format!("stage `{}`: {}", ast.name.text, problem.message);
         // The last layer that says something about the parameter has the say.
         let found = self.nodes.iter().map(|node| locate(node, &problem.path)).max_by_key(|found| found.depth);
         let Some(found) = found else {
-            let finding = Finding::new(written.name.span, message, problem.label);
+            let finding = Finding::new(ast.name.span, message, problem.label);
             return Finding { help: problem.help, ..finding };
         };
         let template = match &found.node.value {
             Tree::Text(text) if text.contains("{{") => Some(text),
             _ => None,
         };
-        let span = match (found.depth, &written.with, template) {
+        let span = match (found.depth, &ast.with, template) {
             // A parameter is missing at the top: the keyword says where it belongs.
             (0, Some((with, _)), None) => *with,
             _ => found.span(problem.at_key && template.is_none()),
@@ -210,7 +215,7 @@ impl Place<'_> {
     }
 
     fn labels(&self) -> String {
-        let axes = self.resolver.axes;
+        let axes = self.context.axes;
         let labels =
             self.params.grid.axes().map(|axis| format!("{}={}", axes[axis].name, axes[axis].labels[self.point[axis]]));
         labels.collect::<Vec<_>>().join(", ")
@@ -223,7 +228,7 @@ impl Place<'_> {
             return None;
         }
         let mut steps = path.split('.').map(str::to_owned);
-        let axes = self.resolver.axes;
+        let axes = self.context.axes;
         let axis = axes.get(&steps.next()?)?;
         let steps: Vec<String> = steps.chain(rest.iter().cloned()).collect();
         let found = locate(&axes[axis].nodes[self.point[axis]], &steps);

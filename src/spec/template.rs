@@ -2,6 +2,8 @@
 //! axes that they use. Expressions are minijinja's, within limits ([`crate::jinja`]); they see axis values, labels and
 //! `vars`, and no files, environment or clock.
 
+mod segments;
+
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -9,12 +11,12 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind};
 use serde_json::Value;
 
+use self::segments::{Segment, segments};
 use super::axes::Axes;
+use super::conversions::{json, plain, weight};
 use super::grid::AxisSet;
 use super::mistake::{Files, Finding, Findings, Span};
-use super::segments::{Segment, segments};
 use super::suggest::{self, clipped};
-use super::values::{json, plain, weight};
 use super::yaml::{Node, Tree, Word};
 use crate::jinja::{self, Expression, Limits};
 
@@ -36,21 +38,21 @@ pub(super) struct Engine {
 pub(super) enum Pattern<'e> {
     Constant(Value),
     /// One whole expression: keeps its type.
-    Whole(Compiled<'e>),
+    Whole(CompiledExpression<'e>),
     /// Text around and between expressions.
-    Text(Vec<Part<'e>>),
+    Text(Vec<TextPart<'e>>),
     List(Vec<Pattern<'e>>),
     Map(Vec<(String, Pattern<'e>)>),
     /// Already reported.
     Broken,
 }
 
-pub(super) enum Part<'e> {
+pub(super) enum TextPart<'e> {
     Literal(String),
-    Expression(Compiled<'e>),
+    Expression(CompiledExpression<'e>),
 }
 
-pub(super) struct Compiled<'e> {
+pub(super) struct CompiledExpression<'e> {
     engine: &'e Engine,
     expression: Expression<'e>,
     span: Span,
@@ -147,18 +149,18 @@ impl Engine {
         let mut parts = Vec::new();
         for segment in segments {
             parts.push(match segment {
-                Segment::Literal(range) => Part::Literal(text[range].to_owned()),
+                Segment::Literal(range) => TextPart::Literal(text[range].to_owned()),
                 Segment::Expression(range) => {
                     match self.expression(&text[range.clone()], place(&range), scope, findings) {
-                        Some(compiled) => Part::Expression(compiled),
+                        Some(compiled) => TextPart::Expression(compiled),
                         None => return Pattern::Broken,
                     }
                 }
             });
         }
-        parts.retain(|part| !matches!(part, Part::Literal(text) if text.is_empty()));
+        parts.retain(|part| !matches!(part, TextPart::Literal(text) if text.is_empty()));
         match (parts.len(), parts.pop()) {
-            (1, Some(Part::Expression(compiled))) => Pattern::Whole(compiled),
+            (1, Some(TextPart::Expression(compiled))) => Pattern::Whole(compiled),
             (_, Some(last)) => {
                 parts.push(last);
                 Pattern::Text(parts)
@@ -173,7 +175,7 @@ impl Engine {
         span: Span,
         scope: &mut Scope,
         findings: &mut Findings,
-    ) -> Option<Compiled<'e>> {
+    ) -> Option<CompiledExpression<'e>> {
         let expression = match Expression::new(source) {
             Ok(expression) => expression,
             Err(error) => {
@@ -183,7 +185,7 @@ impl Engine {
             }
         };
         let known = expression.names.iter().all(|name| self.is_known(name, span, scope, findings));
-        known.then_some(Compiled { engine: self, expression, span })
+        known.then_some(CompiledExpression { engine: self, expression, span })
     }
 
     /// Whether `name` can be looked up at all; axes that it needs are added to those in use.
@@ -255,29 +257,29 @@ pub(super) fn with_vars(node: &Node, engine: &Engine, files: &Files, findings: &
     let scope = minijinja::Value::from_pairs([("vars", engine.vars_scope.clone())]);
     match pattern.evaluate(&scope) {
         Ok(value) => value,
-        Err(Failure::Silent) => Value::Null,
-        Err(Failure::At(failed)) => {
-            findings.push(Finding::new(failed.span, failed.message, "in this template"));
+        Err(EvalFailure::Reported) => Value::Null,
+        Err(EvalFailure::Error(error)) => {
+            findings.push(Finding::new(error.span, error.message, "in this template"));
             Value::Null
         }
     }
 }
 
 /// Why a pattern has no value.
-pub(super) enum Failure<'p> {
+pub(super) enum EvalFailure<'p> {
     /// It was reported when it was compiled.
-    Silent,
-    At(Failed<'p>),
+    Reported,
+    Error(EvalError<'p>),
 }
 
-pub(super) struct Failed<'p> {
+pub(super) struct EvalError<'p> {
     pub span: Span,
     message: String,
     /// The names that the expression looks up, when one of them is undefined.
     undefined: Option<&'p [String]>,
 }
 
-impl Failed<'_> {
+impl EvalError<'_> {
     /// The finding for the combination `point`, with what is undefined found again in the axis values.
     pub fn finding(self, axes: &Axes, point: &[usize]) -> Finding {
         let missing = self.undefined.into_iter().flatten().find_map(|name| missing(name, axes, point));
@@ -331,7 +333,7 @@ impl Pattern<'_> {
         }
     }
 
-    pub fn evaluate(&self, scope: &minijinja::Value) -> Result<Value, Failure<'_>> {
+    pub fn evaluate(&self, scope: &minijinja::Value) -> Result<Value, EvalFailure<'_>> {
         Ok(match self {
             Self::Constant(value) => value.clone(),
             Self::Whole(compiled) => {
@@ -344,8 +346,8 @@ impl Pattern<'_> {
                 let mut text = String::new();
                 for part in parts {
                     match part {
-                        Part::Literal(literal) => text.push_str(literal),
-                        Part::Expression(compiled) => {
+                        TextPart::Literal(literal) => text.push_str(literal),
+                        TextPart::Expression(compiled) => {
                             let value = compiled.evaluate(scope)?;
                             match value.kind() {
                                 ValueKind::String | ValueKind::Number | ValueKind::Bool => {
@@ -368,13 +370,13 @@ impl Pattern<'_> {
                 let entries = entries.iter().map(|(name, pattern)| Ok((name.clone(), pattern.evaluate(scope)?)));
                 Value::Object(entries.collect::<Result<_, _>>()?)
             }
-            Self::Broken => return Err(Failure::Silent),
+            Self::Broken => return Err(EvalFailure::Reported),
         })
     }
 }
 
-impl Compiled<'_> {
-    fn evaluate(&self, scope: &minijinja::Value) -> Result<minijinja::Value, Failure<'_>> {
+impl CompiledExpression<'_> {
+    fn evaluate(&self, scope: &minijinja::Value) -> Result<minijinja::Value, EvalFailure<'_>> {
         match self.expression.evaluate(&self.engine.environment, LIMITS, scope.clone()) {
             Ok(value) if value.is_undefined() => Err(self.failure("undefined value".into(), true)),
             Ok(value) => Ok(value),
@@ -390,7 +392,7 @@ impl Compiled<'_> {
     }
 
     /// Counts text that a template made.
-    fn count(&self, bytes: usize) -> Result<(), Failure<'_>> {
+    fn count(&self, bytes: usize) -> Result<(), EvalFailure<'_>> {
         match self.engine.text_left.get().checked_sub(bytes) {
             Some(left) => {
                 self.engine.text_left.set(left);
@@ -403,8 +405,8 @@ impl Compiled<'_> {
         }
     }
 
-    fn failure(&self, message: String, undefined: bool) -> Failure<'_> {
-        Failure::At(Failed {
+    fn failure(&self, message: String, undefined: bool) -> EvalFailure<'_> {
+        EvalFailure::Error(EvalError {
             span: self.span,
             message,
             undefined: undefined.then_some(self.expression.names.as_slice()),

@@ -5,13 +5,15 @@
 //! shall report all of them. So this reads the events of the parser beneath serde-saphyr: YAML 1.2, every event with
 //! its byte range, no panics, limits on nesting, maintained together with serde-saphyr.
 
+mod scalar;
+
 use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, options};
 use serde_json::Number;
 
 use super::mistake::{Files, Finding, Findings, Span};
-use super::scalar;
+
 use super::suggest::clipped;
 
 /// Deeper nesting is a mistake or an attack.
@@ -115,12 +117,12 @@ pub(super) fn read(name: &str, bytes: &[u8], files: &mut Files, findings: &mut F
     };
     match reader.run() {
         Ok(()) => reader.root.or(Some(Node { span: top, value: Tree::Null })),
-        Err(Stop) => None,
+        Err(Unreadable) => None,
     }
 }
 
 /// Reading cannot go on; the reason is among the findings.
-struct Stop;
+struct Unreadable;
 
 /// A collection that is being read.
 struct Frame {
@@ -159,7 +161,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn run(&mut self) -> Result<(), Stop> {
+    fn run(&mut self) -> Result<(), Unreadable> {
         let limits = options! { flow_nesting_limit: DEPTH, block_nesting_limit: DEPTH };
         for event in Parser::new_from_str_with_options(self.text, limits) {
             let (event, span) = event.map_err(|error| self.syntax(&error))?;
@@ -170,7 +172,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Unreadable> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -223,7 +225,7 @@ impl Reader<'_> {
         matches!(self.stack.last(), Some(Frame { items: Items::Map { key: None, .. }, .. }))
     }
 
-    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Stop> {
+    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Unreadable> {
         let merge = style == ScalarStyle::Plain && text == "<<";
         if merge {
             let finding = Finding::new(span, "merge keys (`<<`) are not part of YAML 1.2", "a merge key");
@@ -239,7 +241,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn open(&mut self, span: Span, anchor: usize, items: Items) -> Result<(), Stop> {
+    fn open(&mut self, span: Span, anchor: usize, items: Items) -> Result<(), Unreadable> {
         if self.stack.len() >= DEPTH {
             return self.stop(too_deep(span));
         }
@@ -247,7 +249,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn close(&mut self, span: Span) -> Result<(), Stop> {
+    fn close(&mut self, span: Span) -> Result<(), Unreadable> {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
         let (mut value, last) = match frame.items {
             Items::List(items) => {
@@ -291,12 +293,12 @@ impl Reader<'_> {
         entries.into_iter().enumerate().filter(|(at, _)| !repeated.contains(at)).map(|(_, entry)| entry).collect()
     }
 
-    fn value(&mut self, anchor: usize, span: Span, value: Tree) -> Result<(), Stop> {
+    fn value(&mut self, anchor: usize, span: Span, value: Tree) -> Result<(), Unreadable> {
         self.add(Sized { node: Node { span, value }, nodes: 1, height: 0 }, anchor)
     }
 
     /// Puts a finished value into the collection that is open.
-    fn add(&mut self, sized: Sized, anchor: usize) -> Result<(), Stop> {
+    fn add(&mut self, sized: Sized, anchor: usize) -> Result<(), Unreadable> {
         if anchor > 0 {
             self.anchors.insert(anchor, sized.clone());
         }
@@ -331,7 +333,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Stop> {
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Unreadable> {
         let Some(sized) = self.anchors.get(&anchor).cloned() else {
             return self.stop(
                 Finding::new(span, "an alias inside of the value that it names", "endless repetition")
@@ -356,13 +358,13 @@ impl Reader<'_> {
         self.add(sized, 0)
     }
 
-    fn stop(&mut self, finding: Finding) -> Result<(), Stop> {
+    fn stop(&mut self, finding: Finding) -> Result<(), Unreadable> {
         self.findings.push(finding);
-        Err(Stop)
+        Err(Unreadable)
     }
 
     /// The parser's complaint, in the words of people who write pipelines.
-    fn syntax(&mut self, error: &ScanError) -> Stop {
+    fn syntax(&mut self, error: &ScanError) -> Unreadable {
         let marker = error.marker();
         let start = (marker.byte_offset().unwrap_or(marker.index()).min(self.text.len())) as u32;
         let span = Span { file: self.file, start, end: start + 1 };
@@ -377,7 +379,7 @@ impl Reader<'_> {
                 .help("the mistake may stand a line above: look for a missing quote, bracket or colon"),
         };
         self.findings.push(finding);
-        Stop
+        Unreadable
     }
 }
 

@@ -79,7 +79,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     if data.is_empty() && steps.is_empty() && splits.is_empty() {
         return Err(StageError::new("there is nothing to describe").with_help("connect `data`, `steps` or `splits`"));
     }
-    let audits = splits.iter().map(|split| Audit::read(split)).collect::<Result<Vec<_>, _>>()?;
+    let audits = splits.iter().map(|split| AuditTable::read(split)).collect::<Result<Vec<_>, _>>()?;
     let rows = |name: &str, fields: &[Measured]| audit_rows(&params, name, fields, &splits, &audits);
     let listings = [
         ("sets", Listing { notes: terms(&params, &inputs("sources"))?, ..data_sets(&params, &data)? }),
@@ -296,9 +296,9 @@ const SHIFT_FACT: &str = "Gini of item counts over all items and over those pres
                           train (counts + 1); correlation of log(1 + count) with train.";
 
 /// The artifact `audit`: part, measure, value.
-struct Audit(Vec<(String, String, f64)>);
+struct AuditTable(Vec<(String, String, f64)>);
 
-impl Audit {
+impl AuditTable {
     fn read(split: &Input) -> Result<Self, StageError> {
         let batch = parquet::read(split.artifact("audit")?)?;
         let (parts, names) = (texts(&batch, "part")?, texts(&batch, "measure")?);
@@ -327,7 +327,7 @@ fn audit_rows(
     caption: &str,
     fields: &[Measured],
     splits: &[&Input],
-    audits: &[Audit],
+    audits: &[AuditTable],
 ) -> Result<Listing, StageError> {
     // Columns that no split has a value for, such as those of time, are left out.
     let has = |name: &str| audits.iter().any(|audit| audit.0.iter().any(|(_, measure, _)| measure == name));

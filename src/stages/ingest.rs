@@ -23,7 +23,7 @@ use crate::data::{Dedup, Parts};
 use crate::engine::stage::{Context, Progress, RawSource, Resources, Stage, StageError, parse};
 use crate::spec::{Column, Form, Output, ParamError, Port};
 use crate::store::parquet;
-use read::{Raw, judge};
+use read::{RawRows, judge};
 
 pub struct Ingest;
 
@@ -216,7 +216,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
             params.files.len()
         )));
     }
-    let mut raw = Raw::default();
+    let mut raw = RawRows::default();
     let mut malformed: Vec<(String, Malformed)> = Vec::new();
     let mut counts: Vec<(String, i64)> = Vec::new();
     let mut rows_read = Vec::with_capacity(params.files.len());

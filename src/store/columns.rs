@@ -53,14 +53,14 @@ fn read_chunk(file: &File, end: u64, chunk: &ColumnChunkMetaData, bytes: &mut Ve
 
 /// The first place in which two tables with the same columns differ.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct DifferingRow {
     /// From 1.
     pub row: usize,
     /// The value of the column `epoch`, where there is one.
     pub epoch: Option<String>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DifferingRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.epoch {
             Some(epoch) => write!(f, "epoch {epoch} (row {})", self.row),
@@ -70,7 +70,7 @@ impl fmt::Display for Place {
 }
 
 /// `None` when no row differs.
-pub fn first_difference(old: &Path, new: &Path) -> Result<Option<Place>, ParquetError> {
+pub fn first_difference(old: &Path, new: &Path) -> Result<Option<DifferingRow>, ParquetError> {
     let (before, after) = (read(old)?, read(new)?);
     let rows = before.num_rows().max(after.num_rows());
     let row = before
@@ -87,7 +87,7 @@ pub fn first_difference(old: &Path, new: &Path) -> Result<Option<Place>, Parquet
     let Some(row) = row else { return Ok(None) };
     let longer = if row < after.num_rows() { &after } else { &before };
     let epoch = longer.column_by_name("epoch").map(|column| array_value_to_string(column, row)).transpose();
-    Ok(Some(Place { row: row + 1, epoch: epoch.map_err(failure("read", new))? }))
+    Ok(Some(DifferingRow { row: row + 1, epoch: epoch.map_err(failure("read", new))? }))
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
         assert_ne!(before[1], after[1]);
         assert_eq!(first_difference(&old, &old).unwrap(), None);
         let place = first_difference(&old, &new).unwrap();
-        assert_eq!(place, Some(Place { row: 3, epoch: Some("3".to_owned()) }));
+        assert_eq!(place, Some(DifferingRow { row: 3, epoch: Some("3".to_owned()) }));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct GcReport {
 }
 
 /// Removes, or only counts.
-struct Broom {
+struct Sweeper {
     dry_run: bool,
     report: GcReport,
 }
@@ -61,46 +61,46 @@ impl Store {
         let stays = |key: &Digest, path: &Path| {
             options.keep.contains(key) || last.keys.contains(key) || age(path) < options.older_than
         };
-        let mut broom = Broom { dry_run: options.dry_run, report: GcReport::default() };
-        let origins = self.sweep(stays, &mut broom)?;
+        let mut sweeper = Sweeper { dry_run: options.dry_run, report: GcReport::default() };
+        let origins = self.sweep(stays, &mut sweeper)?;
         let unneeded = options.unneeded.iter().chain(&last.outdated);
-        unneeded.filter(|path| path.exists()).try_for_each(|path| broom.take_other(path))?;
-        self.sweep_downloads(&origins, options.older_than, &mut broom)?;
-        self.sweep_leftovers(&last, options.older_than, &mut broom)?;
-        Ok(broom.report)
+        unneeded.filter(|path| path.exists()).try_for_each(|path| sweeper.take_other(path))?;
+        self.sweep_downloads(&origins, options.older_than, &mut sweeper)?;
+        self.sweep_leftovers(&last, options.older_than, &mut sweeper)?;
+        Ok(sweeper.report)
     }
 
     /// Removes the entries, logs and checkpoints of `keys`, and the objects that no other entry names. Fails when a
     /// run uses the store.
     pub fn forget(&self, keys: &BTreeSet<Digest>, dry_run: bool) -> Result<GcReport, StoreError> {
         let _lock = if dry_run { self.share()? } else { self.exclusive()? };
-        let mut broom = Broom { dry_run, report: GcReport::default() };
+        let mut sweeper = Sweeper { dry_run, report: GcReport::default() };
         // Also of executions that failed.
         let logs = keys.iter().filter(|key| !self.index_path(key).exists()).map(|key| self.log_path(key));
         let beside: Vec<PathBuf> = logs.chain(keys.iter().map(|key| self.scratch_dir(key))).collect();
-        self.sweep(|key, _| !keys.contains(key), &mut broom)?;
-        beside.iter().filter(|path| path.exists()).try_for_each(|path| broom.take_other(path))?;
-        Ok(broom.report)
+        self.sweep(|key, _| !keys.contains(key), &mut sweeper)?;
+        beside.iter().filter(|path| path.exists()).try_for_each(|path| sweeper.take_other(path))?;
+        Ok(sweeper.report)
     }
 
     /// Removes the entries that do not stay, with their logs, and the objects that no other entry names. Answers what led to
     /// the entries that stay.
-    fn sweep(&self, stays: impl Fn(&Digest, &Path) -> bool, broom: &mut Broom) -> Result<Vec<Origin>, StoreError> {
+    fn sweep(&self, stays: impl Fn(&Digest, &Path) -> bool, sweeper: &mut Sweeper) -> Result<Vec<Origin>, StoreError> {
         let (mut origins, mut needed) = (Vec::new(), BTreeSet::new());
         for key in self.keys()? {
             let path = self.index_path(&key);
             match self.index_record(&key).ok().flatten() {
                 Some((entry, origin)) if stays(&key, &path) => {
-                    broom.report.kept_entries += 1;
+                    sweeper.report.kept_entries += 1;
                     needed.extend(entry.outputs.into_iter().map(|output| output.digest));
                     origins.push(origin);
                 }
                 _ => {
-                    broom.report.entries += 1;
-                    broom.take(&path)?;
+                    sweeper.report.entries += 1;
+                    sweeper.take(&path)?;
                     let log = self.log_path(&key);
                     if log.exists() {
-                        broom.take_other(&log)?;
+                        sweeper.take_other(&log)?;
                     }
                 }
             }
@@ -108,17 +108,22 @@ impl Store {
         for path in walk(&self.dir().join("objects"))? {
             let digest = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
             if digest.is_some_and(|digest: Digest| needed.contains(&digest)) {
-                broom.report.kept_bytes += allocated(&path);
+                sweeper.report.kept_bytes += allocated(&path);
             } else {
-                broom.report.objects += 1;
-                broom.take(&path)?;
+                sweeper.report.objects += 1;
+                sweeper.take(&path)?;
             }
         }
         Ok(origins)
     }
 
     /// Downloads that no entry was made from.
-    fn sweep_downloads(&self, origins: &[Origin], older_than: Duration, broom: &mut Broom) -> Result<(), StoreError> {
+    fn sweep_downloads(
+        &self,
+        origins: &[Origin],
+        older_than: Duration,
+        sweeper: &mut Sweeper,
+    ) -> Result<(), StoreError> {
         let fields = origins.iter().flat_map(|origin| &origin.material);
         let files = fields.filter(|(field, _)| field.starts_with("files["));
         let needed: BTreeSet<String> = files
@@ -130,7 +135,7 @@ impl Store {
             let (whole, part) = name.split_once('.').map_or((name, false), |(whole, _)| (whole, true));
             let least = if part { older_than.max(DOWNLOADING) } else { older_than };
             if Checksum::of_file_name(whole).is_some() && !needed.contains(whole) && age(&path) >= least {
-                broom.take_other(&path)?;
+                sweeper.take_other(&path)?;
             }
         }
         Ok(())
@@ -138,7 +143,7 @@ impl Store {
 
     /// Temporary files of runs that were killed; checkpoints and logs of executions that nobody came back for; what is known
     /// of the last run of a pipeline that is out of use.
-    fn sweep_leftovers(&self, last: &LastKeys, older_than: Duration, broom: &mut Broom) -> Result<(), StoreError> {
+    fn sweep_leftovers(&self, last: &LastKeys, older_than: Duration, sweeper: &mut Sweeper) -> Result<(), StoreError> {
         let area = |name: &str| self.dir().join(name);
         let mut left = [list(&area("staging"))?, list(&area("tmp"))?].concat();
         // Earlier versions made a file per key.
@@ -155,11 +160,11 @@ impl Store {
         }));
         let named = [list(&area("runs"))?, list(&area("runs/last"))?, walk(&area("index"))?].concat();
         left.extend(named.into_iter().filter(|path| is_temporary(path)));
-        left.iter().filter(|path| path.exists()).try_for_each(|path| broom.take_other(path))
+        left.iter().filter(|path| path.exists()).try_for_each(|path| sweeper.take_other(path))
     }
 }
 
-impl Broom {
+impl Sweeper {
     fn take(&mut self, path: &Path) -> Result<(), StoreError> {
         self.report.bytes += allocated(path);
         if self.dry_run { Ok(()) } else { remove(path) }

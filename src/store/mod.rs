@@ -4,17 +4,17 @@
 //! Every file appears by renaming a complete temporary file, and the index entry comes last, once its objects are
 //! durable; so a crash at any instant leaves a cache that the next run can use.
 
+mod column_reuse;
 pub mod columns;
 mod derived;
 mod entry;
 mod files;
 mod gc;
+mod last_keys;
 mod lock;
 mod object;
 pub mod parquet;
-mod previous;
 pub mod raw;
-mod repeat;
 mod staging;
 mod verify;
 mod write_back;
@@ -29,8 +29,8 @@ use rayon::prelude::*;
 
 pub use entry::{Entry, Origin, OutputEntry};
 pub use gc::{GcOptions, GcReport};
+pub use last_keys::{LastKeys, PipelineId};
 pub use lock::{KeyLock, StoreLock};
-pub use previous::{LastKeys, PipelineId};
 pub use staging::Staging;
 pub use verify::{Damage, VerifyReport};
 

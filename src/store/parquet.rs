@@ -18,7 +18,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 
-use super::repeat::Repeat;
+use super::column_reuse::ReusableColumn;
 use super::write_back::WriteBack;
 
 /// A Parquet file could not be written or read.
@@ -57,23 +57,23 @@ pub struct Writer {
     groups: usize,
     /// The last row groups, column by column.
     encoded: Vec<Encoded>,
-    out: Out,
+    out: OutputFile,
 }
 
 /// A column of a row group.
 enum Encoded {
     /// One chunk per leaf: nested columns have several. With what the column repeats, if that is one value.
-    Anew(Vec<ArrowColumnChunk>, Option<Box<Repeat>>),
-    Again(Arc<Repeat>),
+    New(Vec<ArrowColumnChunk>, Option<Box<ReusableColumn>>),
+    Reused(Arc<ReusableColumn>),
 }
 
 /// The file that is written.
-struct Out {
+struct OutputFile {
     path: PathBuf,
     file: SerializedFileWriter<File>,
     write_back: WriteBack,
     /// By column, what a further row group may take over.
-    repeats: Vec<Option<Arc<Repeat>>>,
+    reusables: Vec<Option<Arc<ReusableColumn>>>,
 }
 
 impl Writer {
@@ -102,8 +102,8 @@ impl Writer {
         let file = File::create(path).map_err(failure("write", path))?;
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let (file, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(failure("write", path))?;
-        let repeats = schema.fields().iter().map(|_| None).collect();
-        let out = Out { path: path.to_owned(), file, write_back: WriteBack::default(), repeats };
+        let reusables = schema.fields().iter().map(|_| None).collect();
+        let out = OutputFile { path: path.to_owned(), file, write_back: WriteBack::default(), reusables };
         Ok(Self { path: path.to_owned(), columns, schema, groups: 0, encoded: Vec::new(), out })
     }
 
@@ -128,15 +128,16 @@ impl Writer {
         for rows in groups {
             let mut writers = self.columns.create_column_writers(self.groups)?.into_iter();
             self.groups += 1;
-            for ((field, column), repeat) in self.schema.fields().iter().zip(rows.columns()).zip(&self.out.repeats) {
+            for ((field, column), reusable) in self.schema.fields().iter().zip(rows.columns()).zip(&self.out.reusables)
+            {
                 let leaves = compute_leaves(field, &column.slice(0, 0))?.len();
-                columns.push((field, column, repeat.clone(), writers.by_ref().take(leaves).collect::<Vec<_>>()));
+                columns.push((field, column, reusable.clone(), writers.by_ref().take(leaves).collect::<Vec<_>>()));
             }
         }
         let before = std::mem::take(&mut self.encoded);
         let encode = || {
-            let encoded = columns.into_par_iter().map(|(field, column, repeat, writers)| match repeat {
-                Some(repeat) if repeat.is(column) => Ok(Encoded::Again(repeat)),
+            let encoded = columns.into_par_iter().map(|(field, column, reusable, writers)| match reusable {
+                Some(reusable) if reusable.is(column) => Ok(Encoded::Reused(reusable)),
                 _ => encode(field, column, writers),
             });
             encoded.collect::<Result<Vec<_>, _>>()
@@ -154,12 +155,12 @@ impl Writer {
     }
 }
 
-impl Out {
+impl OutputFile {
     /// Writes row groups, column by column.
     fn append(&mut self, columns: Vec<Encoded>) -> Result<(), parquet::errors::ParquetError> {
         let mut columns = columns.into_iter();
         while !columns.as_slice().is_empty() {
-            self.append_group(columns.by_ref().take(self.repeats.len()))?;
+            self.append_group(columns.by_ref().take(self.reusables.len()))?;
         }
         Ok(self.write_back.send(self.file.inner(), self.file.bytes_written() as u64)?)
     }
@@ -168,20 +169,20 @@ impl Out {
         let (mut group, mut leaf, mut found) = (self.file.next_row_group()?, 0, Vec::new());
         for (index, encoded) in columns.enumerate() {
             match encoded {
-                Encoded::Again(repeat) => {
-                    repeat.append(&self.path, &mut group)?;
+                Encoded::Reused(reusable) => {
+                    reusable.append(&self.path, &mut group)?;
                     leaf += 1;
                 }
-                Encoded::Anew(chunks, repeat) => {
-                    found.extend(repeat.map(|repeat| (index, leaf, repeat)));
+                Encoded::New(chunks, reusable) => {
+                    found.extend(reusable.map(|reusable| (index, leaf, reusable)));
                     leaf += chunks.len();
                     chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
                 }
             }
         }
         let group = group.close()?;
-        for (index, leaf, repeat) in found {
-            self.repeats[index] = Some(Arc::new(repeat.written(group.column(leaf))?));
+        for (index, leaf, reusable) in found {
+            self.reusables[index] = Some(Arc::new(reusable.written(group.column(leaf))?));
             self.file.flush()?;
         }
         Ok(())
@@ -203,11 +204,11 @@ fn encode(
         writers.iter_mut().zip(leaves).try_for_each(|(writer, leaf)| writer.write(&leaf))?;
     }
     let chunks: Vec<_> = writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>()?;
-    let repeat = match chunks.as_slice() {
-        [chunk] => Repeat::new(column, chunk).map(Box::new),
+    let reusable = match chunks.as_slice() {
+        [chunk] => ReusableColumn::new(column, chunk).map(Box::new),
         _ => None,
     };
-    Ok(Encoded::Anew(chunks, repeat))
+    Ok(Encoded::New(chunks, reusable))
 }
 
 /// Cuts a column for the encoder, so that what is made of a piece on the way stays in a cache. The bytes are those of the

@@ -3,12 +3,12 @@
 //! Knows nothing of what the files hold.
 
 mod checksum;
+mod data_dir;
+mod digest_cache;
 mod download;
-mod keep;
 mod mirror;
 mod partial;
 mod read;
-mod remember;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use checksum::{Algorithm, Checksum, NotAChecksum};
-pub use download::{Listener, News, Patience};
-use remember::Remembered;
-pub use remember::Stat;
+use digest_cache::DigestCache;
+pub use digest_cache::Stat;
+pub use download::{DownloadEvent, Listener, RetryPolicy};
 
 /// Finds, fetches and verifies raw files.
 pub struct RawFiles {
@@ -27,15 +27,15 @@ pub struct RawFiles {
     base: PathBuf,
     data: Option<PathBuf>,
     mirrors: Vec<PathBuf>,
-    remembered: Remembered,
-    patience: Patience,
+    digest_cache: DigestCache,
+    retry: RetryPolicy,
     interrupt: Arc<AtomicBool>,
 }
 
 /// Where a raw file lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Location {
+pub enum RawLocation {
     /// At the path that the pipeline names.
     Path,
     /// In the data directory, under the name of its URL.
@@ -47,8 +47,8 @@ pub enum Location {
 
 /// A raw file that is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub location: Location,
+pub struct LocalFile {
+    pub location: RawLocation,
     pub path: PathBuf,
 }
 
@@ -63,7 +63,7 @@ pub struct Pinned {
 /// How a raw file came to where it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum Acquisition {
     /// It was there.
     Present,
     /// From the cache or a mirror.
@@ -108,7 +108,7 @@ const HELP_MIRROR: &str = "If a copy lies elsewhere, name its directory by `--mi
 const HELP_DIGEST: &str = "With a `digest`, a copy could also be found in a mirror directory (`--mirror DIR` or \
                            CNSDIFF_MIRROR).";
 
-enum Place<'a> {
+enum Address<'a> {
     Path(PathBuf),
     Url(&'a str),
 }
@@ -118,14 +118,14 @@ impl RawFiles {
     /// `data fetch` keeps what URLs name.
     pub fn new(cache: &Path, base: &Path, data: Option<PathBuf>, mirrors: Vec<PathBuf>) -> Self {
         let downloads = cache.join("raw");
-        let remembered = Remembered::new(downloads.join("digests"));
+        let digest_cache = DigestCache::new(downloads.join("digests"));
         Self {
             downloads,
             base: base.to_owned(),
             data,
             mirrors,
-            remembered,
-            patience: Patience::default(),
+            digest_cache,
+            retry: RetryPolicy::default(),
             interrupt: Arc::default(),
         }
     }
@@ -145,9 +145,9 @@ impl RawFiles {
             return Ok(digest.parse::<Checksum>()?.to_string());
         }
         match self.place(source)? {
-            Place::Url(url) => Err(RawError::UrlWithoutDigest(url.to_owned())),
-            Place::Path(path) if !Self::is_there(&path)? => Err(missing(source, &path)),
-            Place::Path(path) => Ok(self.digest(&path, Algorithm::Blake3)?.to_string()),
+            Address::Url(url) => Err(RawError::UrlWithoutDigest(url.to_owned())),
+            Address::Path(path) if !Self::is_there(&path)? => Err(missing(source, &path)),
+            Address::Path(path) => Ok(self.digest(&path, Algorithm::Blake3)?.to_string()),
         }
     }
 
@@ -178,12 +178,12 @@ impl RawFiles {
         digest: Option<&str>,
         to: Option<&Path>,
         listener: Listener,
-    ) -> Result<(PathBuf, Origin), RawError> {
+    ) -> Result<(PathBuf, Acquisition), RawError> {
         let declared = digest.map(str::parse::<Checksum>).transpose()?;
         let target = match (self.place(source)?, to.or(self.data.as_deref())) {
-            (Place::Path(path), _) if to.is_none() => path,
-            (Place::Url(_), None) => self.downloads.join(self.needed(source, declared)?.file_name()),
-            (_, directory) => directory.unwrap_or(&self.downloads).join(keep::place_of(source)),
+            (Address::Path(path), _) if to.is_none() => path,
+            (Address::Url(_), None) => self.downloads.join(self.needed(source, declared)?.file_name()),
+            (_, directory) => directory.unwrap_or(&self.downloads).join(data_dir::path_of(source)),
         };
         if Self::is_there(&target)? {
             let right = match declared {
@@ -191,7 +191,7 @@ impl RawFiles {
                 None => true,
             };
             if right {
-                return Ok((target, Origin::Present));
+                return Ok((target, Acquisition::Present));
             }
         }
         let mut looked = Vec::new();
@@ -202,20 +202,20 @@ impl RawFiles {
                 io::ErrorKind::Interrupted => RawError::Interrupted(found.path.clone()),
                 _ => RawError::Store { source_name: source.to_owned(), path: target.clone(), error },
             };
-            return match keep::put(&found.path, &target, declared, &self.interrupt).map_err(store)? {
-                None => Ok((target, Origin::Taken)),
+            return match data_dir::link_or_copy(&found.path, &target, declared, &self.interrupt).map_err(store)? {
+                None => Ok((target, Acquisition::Taken)),
                 Some(digest) => Err(wrong(source, declared, digest, Some(&found.path))),
             };
         }
         self.download(source, declared, &target, looked, listener)?;
-        Ok((target, Origin::Downloaded))
+        Ok((target, Acquisition::Downloaded))
     }
 
     /// Where a raw file lies, without a look at its bytes where its name tells what it is.
     ///
     /// # Errors
     /// A malformed digest, or a source of an unknown scheme.
-    pub fn locate(&self, source: &str, digest: Option<&str>) -> Result<Option<Found>, RawError> {
+    pub fn locate(&self, source: &str, digest: Option<&str>) -> Result<Option<LocalFile>, RawError> {
         let declared = digest.map(str::parse::<Checksum>).transpose()?;
         if let Some(found) = self.named(source, declared)?.into_iter().next() {
             return Ok(Some(found));
@@ -259,16 +259,18 @@ impl RawFiles {
     }
 
     /// Files whose name tells that they are the source.
-    fn named(&self, source: &str, declared: Option<Checksum>) -> Result<Vec<Found>, RawError> {
+    fn named(&self, source: &str, declared: Option<Checksum>) -> Result<Vec<LocalFile>, RawError> {
         let own = match self.place(source)? {
-            Place::Path(path) => Some(Found { location: Location::Path, path }),
-            Place::Url(_) => {
-                let path = self.data.as_ref().map(|data| data.join(keep::place_of(source)));
-                path.map(|path| Found { location: Location::Data, path })
+            Address::Path(path) => Some(LocalFile { location: RawLocation::Path, path }),
+            Address::Url(_) => {
+                let path = self.data.as_ref().map(|data| data.join(data_dir::path_of(source)));
+                path.map(|path| LocalFile { location: RawLocation::Data, path })
             }
         };
-        let download = declared
-            .map(|declared| Found { location: Location::Cache, path: self.downloads.join(declared.file_name()) });
+        let download = declared.map(|declared| LocalFile {
+            location: RawLocation::Cache,
+            path: self.downloads.join(declared.file_name()),
+        });
         let mut named = Vec::new();
         for found in own.into_iter().chain(download) {
             if Self::is_there(&found.path)? {
@@ -278,12 +280,12 @@ impl RawFiles {
         Ok(named)
     }
 
-    fn mirrored(&self, source: &str, declared: Checksum) -> Result<Option<Found>, RawError> {
+    fn mirrored(&self, source: &str, declared: Checksum) -> Result<Option<LocalFile>, RawError> {
         for mirror in &self.mirrors {
             for path in mirror::candidates(mirror, source, &self.interrupt) {
                 match self.digest(&path, declared.algorithm) {
                     Ok(found) if found == declared => {
-                        return Ok(Some(Found { location: Location::Mirror, path }));
+                        return Ok(Some(LocalFile { location: RawLocation::Mirror, path }));
                     }
                     Err(error @ RawError::Interrupted(_)) => return Err(error),
                     // Unreadable ones are passed over.
@@ -300,17 +302,17 @@ impl RawFiles {
         source: &str,
         declared: Option<Checksum>,
         looked: &mut Vec<String>,
-    ) -> Result<Option<Found>, RawError> {
-        if let Place::Path(path) = self.place(source)? {
+    ) -> Result<Option<LocalFile>, RawError> {
+        if let Address::Path(path) = self.place(source)? {
             looked.push(path.display().to_string());
         }
         for found in self.named(source, declared)? {
             let Some(declared) = declared else {
-                return Ok(Some(found).filter(|found| found.location == Location::Path));
+                return Ok(Some(found).filter(|found| found.location == RawLocation::Path));
             };
             let Some(digest) = self.other_bytes(&found.path, declared)? else { return Ok(Some(found)) };
             match found.location {
-                Location::Path => return Err(wrong(source, declared, digest, Some(&found.path))),
+                RawLocation::Path => return Err(wrong(source, declared, digest, Some(&found.path))),
                 _ => looked.push(format!("{} (other bytes: {digest})", found.path.display())),
             }
         }
@@ -322,8 +324,8 @@ impl RawFiles {
     /// The digest without which nothing can be searched or downloaded.
     fn needed(&self, source: &str, declared: Option<Checksum>) -> Result<Checksum, RawError> {
         declared.ok_or(()).or_else(|()| match self.place(source)? {
-            Place::Url(url) => Err(RawError::UrlWithoutDigest(url.to_owned())),
-            Place::Path(path) => Err(missing(source, &path)),
+            Address::Url(url) => Err(RawError::UrlWithoutDigest(url.to_owned())),
+            Address::Path(path) => Err(missing(source, &path)),
         })
     }
 
@@ -341,15 +343,15 @@ impl RawFiles {
             looked,
             help: HELP_MIRROR,
         };
-        let Place::Url(url) = self.place(source)? else { return Err(not_found(looked)) };
-        match download::download(url, declared, target, self.patience, &self.interrupt, listener) {
+        let Address::Url(url) = self.place(source)? else { return Err(not_found(looked)) };
+        match download::download(url, declared, target, self.retry, &self.interrupt, listener) {
             Ok(()) => Ok(()),
-            Err(download::Failed::WrongDigest(found)) => Err(wrong(source, declared, found, None)),
-            Err(download::Failed::Store(error)) => {
+            Err(download::DownloadError::WrongDigest(found)) => Err(wrong(source, declared, found, None)),
+            Err(download::DownloadError::Store(error)) => {
                 Err(RawError::Store { source_name: source.to_owned(), path: target.to_owned(), error })
             }
-            Err(download::Failed::Stopped) => Err(RawError::Stopped(source.to_owned())),
-            Err(download::Failed::Network { reason, kept }) => {
+            Err(download::DownloadError::Stopped) => Err(RawError::Stopped(source.to_owned())),
+            Err(download::DownloadError::Network { reason, kept }) => {
                 let kept = if kept > 0 { format!("; {kept} bytes are kept for the next try") } else { String::new() };
                 looked.push(format!("{url}: {reason}{kept}"));
                 Err(not_found(looked))
@@ -357,13 +359,13 @@ impl RawFiles {
         }
     }
 
-    fn place<'a>(&self, source: &'a str) -> Result<Place<'a>, RawError> {
+    fn place<'a>(&self, source: &'a str) -> Result<Address<'a>, RawError> {
         match source.split_once("://") {
-            None => Ok(Place::Path(self.base.join(source))),
-            Some(("http" | "https", _)) => Ok(Place::Url(source)),
+            None => Ok(Address::Path(self.base.join(source))),
+            Some(("http" | "https", _)) => Ok(Address::Url(source)),
             // `file:///path` or `file://localhost/path`.
             Some(("file", rest)) if rest.starts_with('/') || rest.starts_with("localhost/") => {
-                Ok(Place::Path(PathBuf::from(percent_decoded(rest.trim_start_matches("localhost")))))
+                Ok(Address::Path(PathBuf::from(percent_decoded(rest.trim_start_matches("localhost")))))
             }
             Some(_) => Err(RawError::UnknownScheme(source.to_owned())),
         }
@@ -380,7 +382,7 @@ impl RawFiles {
 
     /// Remembered or anew.
     fn digest(&self, path: &Path, algorithm: Algorithm) -> Result<Checksum, RawError> {
-        match self.remembered.recall(path, algorithm).map_err(unreadable(path))? {
+        match self.digest_cache.cached(path, algorithm).map_err(unreadable(path))? {
             Some(known) => Ok(known),
             None => self.read_anew(path, algorithm),
         }
@@ -388,7 +390,7 @@ impl RawFiles {
 
     /// The digest of a file that has other bytes than declared. What is remembered is not enough to accuse a file.
     fn other_bytes(&self, path: &Path, declared: Checksum) -> Result<Option<Checksum>, RawError> {
-        let known = self.remembered.recall(path, declared.algorithm).map_err(unreadable(path))?;
+        let known = self.digest_cache.cached(path, declared.algorithm).map_err(unreadable(path))?;
         if known == Some(declared) {
             return Ok(None);
         }
@@ -397,7 +399,7 @@ impl RawFiles {
     }
 
     fn read_anew(&self, path: &Path, algorithm: Algorithm) -> Result<Checksum, RawError> {
-        self.remembered.read(path, algorithm, &self.interrupt).map_err(unreadable(path))
+        self.digest_cache.read(path, algorithm, &self.interrupt).map_err(unreadable(path))
     }
 }
 

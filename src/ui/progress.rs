@@ -68,13 +68,13 @@ pub struct Bars {
     style: Style,
     bars: MultiProgress,
     overall: ProgressBar,
-    running: BTreeMap<String, Line>,
+    running: BTreeMap<String, BarLine>,
     total: usize,
     finished: usize,
     failed: usize,
 }
 
-struct Line {
+struct BarLine {
     bar: ProgressBar,
     pace: Pace,
 }
@@ -129,7 +129,7 @@ impl Bars {
     }
 }
 
-impl Line {
+impl BarLine {
     /// What is told comes whole; the id gets what it leaves, but never less than a third of the terminal.
     fn refresh(&self, id: &str) {
         let width = width();
@@ -157,7 +157,7 @@ impl Reporter for Bars {
                 let bar = self.bars.insert_before(&self.overall, ProgressBar::no_length());
                 bar.set_style(look("{spinner:.cyan} {wide_msg} {elapsed:.dim}"));
                 bar.enable_steady_tick(Duration::from_secs(1) / u32::from(REFRESHES));
-                let line = Line { bar, pace: Pace::new() };
+                let line = BarLine { bar, pace: Pace::new() };
                 line.refresh(id);
                 // It starts again when its inputs had to be made anew.
                 if let Some(earlier) = self.running.insert(id.clone(), line) {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Row, Sink};
+use super::{Row, RowSink};
 use crate::data::ids::{IdMap, SMALL, TooManyKeys, small_number};
 
 /// Rows of a stretch of a file, in file order.
@@ -101,14 +101,14 @@ impl Block {
 const ROWS: usize = 1 << 16;
 
 /// Gathers the rows of formats that are not read line by line into blocks for the sink.
-pub struct Rows<'a> {
+pub struct BlockWriter<'a> {
     block: Block,
     count: u64,
-    sink: Sink<'a>,
+    sink: RowSink<'a>,
 }
 
-impl<'a> Rows<'a> {
-    pub fn new(sink: Sink<'a>) -> Self {
+impl<'a> BlockWriter<'a> {
+    pub fn new(sink: RowSink<'a>) -> Self {
         Self { block: Block::default(), count: 0, sink }
     }
 

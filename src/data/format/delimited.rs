@@ -10,9 +10,9 @@ use memchr::memmem::Finder;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::byte_scan::ByteScan;
 use super::lines::{LineFormat, Lines};
-use super::marks::Marks;
-use super::{Block, FormatError, Row, Scan, Sink, weight};
+use super::{Block, FormatError, Row, RowSink, Scan, weight};
 use crate::data::ids::TooManyKeys;
 use crate::data::time::TimeUnit;
 
@@ -43,18 +43,18 @@ pub struct Delimited {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextColumns {
-    pub user: Column,
-    pub item: Column,
+    pub user: ColumnRef,
+    pub item: ColumnRef,
     #[serde(default)]
-    pub time: Option<Column>,
+    pub time: Option<ColumnRef>,
     /// A rating, watch ratio or count.
     #[serde(default)]
-    pub weight: Option<Column>,
+    pub weight: Option<ColumnRef>,
 }
 
 /// A column by name, or by number from 1.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Column {
+pub enum ColumnRef {
     Name(String),
     Number(u64),
 }
@@ -75,12 +75,12 @@ impl Delimited {
         self.comment.as_ref().filter(|comment| comment.is_empty()).map(|_| "`comment` must not be empty".to_owned())
     }
 
-    pub(super) fn read(&self, path: &Path, stream: impl Read + Send, sink: Sink) -> Result<Scan, FormatError> {
+    pub(super) fn read(&self, path: &Path, stream: impl Read + Send, sink: RowSink) -> Result<Scan, FormatError> {
         self.read_lines(path, Lines::new(path, stream)?, sink)
     }
 
     /// Reads what is left of a text.
-    pub(super) fn read_lines(&self, path: &Path, mut lines: Lines, sink: Sink) -> Result<Scan, FormatError> {
+    pub(super) fn read_lines(&self, path: &Path, mut lines: Lines, sink: RowSink) -> Result<Scan, FormatError> {
         if self.quoted {
             lines = lines.quoted(&self.separator, self.comment.as_deref());
         }
@@ -95,17 +95,17 @@ impl Delimited {
         let next = lines.peek().filter(|line| !self.is_comment(line));
         let mut supposed_header = None;
         match (self.header, bound.seems(&first, next)) {
-            (true, Seems::Data) => {
+            (true, FirstLine::Data) => {
                 let line = super::cut(&first);
                 let help = "say `header: false`, or give the columns by their names";
                 let reason =
                     format!("the first line, which `header: true` takes for names, holds data: `{line}`; {help}");
                 return Err(FormatError::read(path, reason));
             }
-            (true, Seems::Either) => supposed_header = Some(super::cut(&first)),
-            (true, Seems::Names) => {}
+            (true, FirstLine::Either) => supposed_header = Some(super::cut(&first)),
+            (true, FirstLine::Names) => {}
             (false, seems) => {
-                bound.names = Some(first).filter(|_| seems == Seems::Names);
+                bound.names = Some(first).filter(|_| seems == FirstLine::Names);
                 lines.put_back();
             }
         }
@@ -118,14 +118,14 @@ impl Delimited {
     }
 
     /// Finds the columns in the first line.
-    fn bind(&self, path: &Path, first: &str) -> Result<Bound<'_>, FormatError> {
+    fn bind(&self, path: &Path, first: &str) -> Result<BoundColumns<'_>, FormatError> {
         let finder = Finder::new(&self.separator);
         let fields = fields(first, &finder, self.quoted).map_err(|reason| FormatError::read(path, reason))?;
         let names: Vec<&str> = fields.iter().map(|field| field.trim()).collect();
-        let index = |column: &Column| {
+        let index = |column: &ColumnRef| {
             let found = match column {
-                Column::Name(name) => self.header.then(|| names.iter().position(|own| own == name)).flatten(),
-                Column::Number(number) => {
+                ColumnRef::Name(name) => self.header.then(|| names.iter().position(|own| own == name)).flatten(),
+                ColumnRef::Number(number) => {
                     usize::try_from(*number).ok().and_then(|number| number.checked_sub(1)).filter(|&i| i < names.len())
                 }
             };
@@ -141,7 +141,7 @@ impl Delimited {
         };
         let mut places = vec![UNREAD; names.len()];
         let mut next = 0..UNREAD;
-        let mut place = |column: &Column| -> Result<usize, FormatError> {
+        let mut place = |column: &ColumnRef| -> Result<usize, FormatError> {
             let place = &mut places[index(column)?];
             // Two of them may be one column.
             if *place == UNREAD {
@@ -152,7 +152,7 @@ impl Delimited {
         let (user, item) = (place(&self.columns.user)?, place(&self.columns.item)?);
         let time = self.columns.time.as_ref().map(&mut place).transpose()?;
         let weight = self.columns.weight.as_ref().map(&mut place).transpose()?;
-        Ok(Bound { format: self, finder, places, user, item, time, weight, names: None })
+        Ok(BoundColumns { format: self, finder, places, user, item, time, weight, names: None })
     }
 }
 
@@ -160,7 +160,7 @@ impl Delimited {
 const UNREAD: usize = 4;
 
 /// The format of a file whose columns are known.
-struct Bound<'a> {
+struct BoundColumns<'a> {
     format: &'a Delimited,
     finder: Finder<'a>,
     /// For each column the place at which its field is kept while a line is read.
@@ -175,13 +175,13 @@ struct Bound<'a> {
 
 /// What a first line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seems {
+enum FirstLine {
     Names,
     Data,
     Either,
 }
 
-impl LineFormat for Bound<'_> {
+impl LineFormat for BoundColumns<'_> {
     fn line(&self, line: &str, emit: &mut dyn FnMut(Row<'_>)) -> Result<(), String> {
         if self.format.is_comment(line) {
             return Ok(());
@@ -206,12 +206,12 @@ impl LineFormat for Bound<'_> {
         if self.format.comment.is_some() || self.names.is_some() {
             return Ok((start, lines));
         }
-        let mut marks = Marks::new(text.as_bytes(), [separator, b'\n']);
+        let mut separators = ByteScan::new(text.as_bytes(), [separator, b'\n']);
         let last = self.places.len() - 1;
         loop {
             let (mut fields, mut at) = ([""; UNREAD + 1], start);
             for (index, &place) in self.places.iter().enumerate() {
-                let Some(end) = marks.next() else { return Ok((start, lines)) };
+                let Some(end) = separators.next() else { return Ok((start, lines)) };
                 if (text.as_bytes()[end] == b'\n') != (index == last) {
                     return Ok((start, lines));
                 }
@@ -225,16 +225,16 @@ impl LineFormat for Bound<'_> {
     }
 }
 
-impl Bound<'_> {
+impl BoundColumns<'_> {
     /// Whether the first line names columns or holds data, by what stands where times and weights are expected, else by
     /// the keys in it and in the line after it. Columns that are given by name, and were found, are named there.
-    fn seems(&self, first: &str, next: Option<&str>) -> Seems {
+    fn seems(&self, first: &str, next: Option<&str>) -> FirstLine {
         let TextColumns { user, item, time, weight: rating } = &self.format.columns;
         let mut columns = [Some(user), Some(item), time.as_ref(), rating.as_ref()].into_iter().flatten();
-        if columns.any(|column| matches!(column, Column::Name(_))) {
-            return Seems::Names;
+        if columns.any(|column| matches!(column, ColumnRef::Name(_))) {
+            return FirstLine::Names;
         }
-        let Some(read) = self.asked_for(first) else { return Seems::Either };
+        let Some(read) = self.asked_for(first) else { return FirstLine::Either };
         let keys = |read: &[String], fits: fn(&u8) -> bool| {
             [self.user, self.item]
                 .iter()
@@ -245,13 +245,13 @@ impl Bound<'_> {
         let weight_fits = self.weight.is_some_and(|place| weight(&read[place]).is_ok());
         let mut numbers = self.time.into_iter().chain(self.weight).peekable();
         if time_fits || weight_fits || keys(&read, u8::is_ascii_digit) {
-            Seems::Data
+            FirstLine::Data
         } else if numbers.peek().is_some() {
-            if numbers.all(words) { Seems::Names } else { Seems::Either }
+            if numbers.all(words) { FirstLine::Names } else { FirstLine::Either }
         } else {
             let counted =
                 next.and_then(|next| self.asked_for(next)).is_some_and(|next| keys(&next, u8::is_ascii_digit));
-            if counted && keys(&read, |byte| !byte.is_ascii_digit()) { Seems::Names } else { Seems::Either }
+            if counted && keys(&read, |byte| !byte.is_ascii_digit()) { FirstLine::Names } else { FirstLine::Either }
         }
     }
 
@@ -357,7 +357,7 @@ pub(super) fn closing_quote(inside: &[u8]) -> Option<usize> {
     }
 }
 
-impl std::fmt::Display for Column {
+impl std::fmt::Display for ColumnRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
@@ -366,7 +366,7 @@ impl std::fmt::Display for Column {
     }
 }
 
-impl Serialize for Column {
+impl Serialize for ColumnRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Name(name) => serializer.serialize_str(name),
@@ -375,32 +375,32 @@ impl Serialize for Column {
     }
 }
 
-impl<'de> Deserialize<'de> for Column {
+impl<'de> Deserialize<'de> for ColumnRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl serde::de::Visitor<'_> for Visitor {
-            type Value = Column;
+            type Value = ColumnRef;
 
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
                 f.write_str("the name of a column, or its number from 1")
             }
 
-            fn visit_str<E>(self, name: &str) -> Result<Column, E> {
-                Ok(Column::Name(name.to_owned()))
+            fn visit_str<E>(self, name: &str) -> Result<ColumnRef, E> {
+                Ok(ColumnRef::Name(name.to_owned()))
             }
 
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Column, E> {
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<ColumnRef, E> {
                 if number == 0 {
                     return Err(E::invalid_value(serde::de::Unexpected::Unsigned(0), &self));
                 }
-                Ok(Column::Number(number))
+                Ok(ColumnRef::Number(number))
             }
         }
         deserializer.deserialize_any(Visitor)
     }
 }
 
-impl JsonSchema for Column {
+impl JsonSchema for ColumnRef {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Column".into()
     }

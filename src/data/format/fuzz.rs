@@ -34,7 +34,7 @@ pub fn formats() -> Vec<Format> {
 
 /// What became of a case.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Outcome {
+pub struct CaseOutcome {
     pub rows: u64,
     pub malformed: u64,
     /// Whether the file was refused.
@@ -49,14 +49,14 @@ pub struct Outcome {
 /// # Panics
 /// A reader broke a promise: ids without keys, weights that are no numbers, miscounted rows, or more rows or bytes of
 /// keys than the file can hold.
-pub fn case(bytes: &[u8]) -> std::io::Result<Outcome> {
+pub fn case(bytes: &[u8]) -> std::io::Result<CaseOutcome> {
     let formats = formats();
-    let Some((&pick, bytes)) = bytes.split_first() else { return Ok(Outcome::default()) };
+    let Some((&pick, bytes)) = bytes.split_first() else { return Ok(CaseOutcome::default()) };
     let format = &formats[usize::from(pick) % formats.len()];
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(bytes)?;
 
-    let mut outcome = Outcome::default();
+    let mut outcome = CaseOutcome::default();
     let mut keys = 0;
     let read = format.read(file.path(), None, &mut |block| {
         let rows = block.len();

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::lines::{LineFormat, Lines};
-use super::{FormatError, Row, Scan, Sink, TableColumns, cut, weight};
+use super::{FormatError, Row, RowSink, Scan, TableColumns, cut, weight};
 use crate::data::open::Stream;
 use crate::data::time::TimeUnit;
 
@@ -25,7 +25,7 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    pub(super) fn read(&self, path: &Path, stream: Stream, sink: Sink) -> Result<Scan, FormatError> {
+    pub(super) fn read(&self, path: &Path, stream: Stream, sink: RowSink) -> Result<Scan, FormatError> {
         Lines::new(path, stream)?.read_timed(self, self.time_unit, sink)
     }
 }
@@ -34,14 +34,14 @@ impl LineFormat for JsonLines {
     fn line(&self, line: &str, emit: &mut dyn FnMut(Row<'_>)) -> Result<(), String> {
         let TableColumns { user, item, time, weight: rating } = &self.columns;
         let paths = [Some(user), Some(item), time.as_ref(), rating.as_ref()];
-        let mut found = [const { Found::Missing }; 4];
+        let mut found = [const { FieldValue::Missing }; 4];
         let mut text = serde_json::Deserializer::from_str(line);
-        At { path: String::new(), paths, found: &mut found }
+        PathVisitor { path: String::new(), paths, found: &mut found }
             .deserialize(&mut text)
             .and_then(|()| text.end())
             .map_err(|error| format!("no JSON object: {error}"))?;
         for (path, found) in paths.iter().zip(&found) {
-            if let (Some(path), Found::Missing) = (path, found) {
+            if let (Some(path), FieldValue::Missing) = (path, found) {
                 return Err(missing(line, path));
             }
         }
@@ -75,7 +75,7 @@ fn missing(line: &str, path: &str) -> String {
 
 /// What stands at a path.
 #[derive(Clone, Debug)]
-enum Found {
+enum FieldValue {
     Missing,
     Null,
     Text(String),
@@ -85,7 +85,7 @@ enum Found {
     Other,
 }
 
-impl Found {
+impl FieldValue {
     /// Text or an integer of 64 bits, whose digits are kept.
     fn key(&self, what: &str) -> Result<&str, String> {
         match self {
@@ -108,14 +108,14 @@ impl Found {
 }
 
 /// Finds what stands at some paths, below the one where it is; whatever else there is is passed over and not held.
-struct At<'a, const N: usize> {
+struct PathVisitor<'a, const N: usize> {
     path: String,
     paths: [Option<&'a String>; N],
-    found: &'a mut [Found; N],
+    found: &'a mut [FieldValue; N],
 }
 
-impl<const N: usize> At<'_, N> {
-    fn record(self, value: Found) {
+impl<const N: usize> PathVisitor<'_, N> {
+    fn record(self, value: FieldValue) {
         for (path, found) in self.paths.iter().zip(self.found) {
             if path.is_some_and(|path| *path == self.path) {
                 *found = value.clone();
@@ -131,7 +131,7 @@ impl<const N: usize> At<'_, N> {
     }
 }
 
-impl<'de, const N: usize> DeserializeSeed<'de> for At<'_, N> {
+impl<'de, const N: usize> DeserializeSeed<'de> for PathVisitor<'_, N> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -139,7 +139,7 @@ impl<'de, const N: usize> DeserializeSeed<'de> for At<'_, N> {
     }
 }
 
-impl<'de, const N: usize> Visitor<'de> for At<'_, N> {
+impl<'de, const N: usize> Visitor<'de> for PathVisitor<'_, N> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -147,39 +147,39 @@ impl<'de, const N: usize> Visitor<'de> for At<'_, N> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.record(Found::Null);
+        self.record(FieldValue::Null);
         Ok(())
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.record(Found::Other);
+        self.record(FieldValue::Other);
         Ok(())
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.record(Found::Integer(number.to_string()));
+        self.record(FieldValue::Integer(number.to_string()));
         Ok(())
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.record(Found::Integer(number.to_string()));
+        self.record(FieldValue::Integer(number.to_string()));
         Ok(())
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
         // With a point or an exponent, so that it is not taken for an integer whose digits are kept.
-        self.record(Found::Float(format!("{number:?}")));
+        self.record(FieldValue::Float(format!("{number:?}")));
         Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.record(Found::Text(text.trim().to_owned()));
+        self.record(FieldValue::Text(text.trim().to_owned()));
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        self.record(Found::Other);
+        self.record(FieldValue::Other);
         Ok(())
     }
 
@@ -187,12 +187,12 @@ impl<'de, const N: usize> Visitor<'de> for At<'_, N> {
         while let Some(key) = object.next_key::<String>()? {
             let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
             if self.wants(&path) {
-                object.next_value_seed(At { path, paths: self.paths, found: &mut *self.found })?;
+                object.next_value_seed(PathVisitor { path, paths: self.paths, found: &mut *self.found })?;
             } else {
                 object.next_value::<IgnoredAny>()?;
             }
         }
-        self.record(Found::Other);
+        self.record(FieldValue::Other);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use rayon::prelude::*;
 
 use super::delimited::closing_quote;
-use super::{Block, FormatError, Malformed, Row, Scan, Sink, TEXT_LIMIT, cut};
+use super::{Block, FormatError, Malformed, Row, RowSink, Scan, TEXT_LIMIT, cut};
 use crate::data::ids::TooManyKeys;
 use crate::data::time::{TimeCheck, TimeUnit};
 
@@ -69,7 +69,7 @@ enum Ends {
 
 /// A stretch of whole lines, and what became of it. Units go round, so that their memory is allocated once.
 #[derive(Default)]
-struct Unit {
+struct LineBlock {
     bytes: Vec<u8>,
     block: Block,
     /// Lines are numbered from the start of the unit.
@@ -148,20 +148,20 @@ impl<'a> Lines<'a> {
     ///
     /// # Errors
     /// The source cannot be read, a line is beyond all bounds, or the sink has enough.
-    pub fn read(mut self, format: &impl LineFormat, sink: Sink) -> Result<Scan, FormatError> {
+    pub fn read(mut self, format: &impl LineFormat, sink: RowSink) -> Result<Scan, FormatError> {
         let (ends, mut lines, mut scan) = (self.ends.clone(), self.lines, Scan::default());
-        let units = || (0..BLOCKS * rayon::current_num_threads()).map(|_| Unit::default()).collect::<Vec<_>>();
+        let units = || (0..BLOCKS * rayon::current_num_threads()).map(|_| LineBlock::default()).collect::<Vec<_>>();
         let (mut empty, mut raw, mut parsed) = (units(), units(), units());
         loop {
-            let deliver = || parsed.iter_mut().try_for_each(|unit| unit.deliver(&mut scan, &mut lines, sink));
-            let read = || empty.iter_mut().try_for_each(|unit| self.next_block(&mut unit.bytes));
-            let parse = || raw.par_iter_mut().try_for_each(|unit| unit.parse(&ends, format));
+            let deliver = || parsed.iter_mut().try_for_each(|block| block.deliver(&mut scan, &mut lines, sink));
+            let read = || empty.iter_mut().try_for_each(|block| self.next_block(&mut block.bytes));
+            let parse = || raw.par_iter_mut().try_for_each(|block| block.parse(&ends, format));
             let (delivered, (read, now)) = rayon::join(deliver, || rayon::join(read, parse));
             delivered?;
             now?;
             read?;
             (empty, raw, parsed) = (parsed, empty, raw);
-            if raw.iter().chain(&parsed).all(|unit| unit.bytes.is_empty()) {
+            if raw.iter().chain(&parsed).all(|block| block.bytes.is_empty()) {
                 return Ok(scan);
             }
         }
@@ -171,7 +171,7 @@ impl<'a> Lines<'a> {
     ///
     /// # Errors
     /// Times that cannot be of that unit.
-    pub fn read_timed(self, format: &impl LineFormat, unit: TimeUnit, sink: Sink) -> Result<Scan, FormatError> {
+    pub fn read_timed(self, format: &impl LineFormat, unit: TimeUnit, sink: RowSink) -> Result<Scan, FormatError> {
         let path = self.path;
         let mut times = TimeCheck::new(unit);
         let scan = self.read(format, &mut |block| {
@@ -270,9 +270,9 @@ fn count_lines(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
 
-impl Unit {
+impl LineBlock {
     /// Hands the parsed block on. `lines` counts those before it.
-    fn deliver(&mut self, scan: &mut Scan, lines: &mut u64, sink: Sink) -> Result<(), TooManyKeys> {
+    fn deliver(&mut self, scan: &mut Scan, lines: &mut u64, sink: RowSink) -> Result<(), TooManyKeys> {
         if !self.block.is_empty() {
             sink(&self.block)?;
         }

@@ -17,7 +17,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FormatError, Malformed, Row, Rows, Scan, Sink};
+use super::{BlockWriter, FormatError, Malformed, Row, RowSink, Scan};
 use crate::data::time::{TimeCheck, TimeUnit as Unit};
 
 /// An Apache Parquet file.
@@ -45,7 +45,7 @@ pub struct TableColumns {
 }
 
 impl ParquetFile {
-    pub(super) fn read(&self, path: &Path, file: File, sink: Sink) -> Result<Scan, FormatError> {
+    pub(super) fn read(&self, path: &Path, file: File, sink: RowSink) -> Result<Scan, FormatError> {
         let failure = |error: &dyn Display| FormatError::read(path, error);
         let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(|error| failure(&error))?;
         let schema = builder.schema();
@@ -61,7 +61,7 @@ impl ParquetFile {
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
         let mut reader = guarded(|| builder.with_projection(mask).build()).map_err(|error| failure(&error))?;
         let mut scan = Scan::default();
-        let mut rows = Rows::new(sink);
+        let mut rows = BlockWriter::new(sink);
         let mut times = TimeCheck::new(self.time_unit);
         let mut before = 0;
         while let Some(batch) = guarded(|| reader.next().transpose()).map_err(|error| failure(&error))? {
@@ -96,7 +96,7 @@ impl ParquetFile {
             cast(column, dtype)
                 .map_err(|_| ArrowError::SchemaError(format!("column `{name}` ({}) is no {dtype}", column.data_type())))
         };
-        let time = |name: &String| -> Result<Cast, ArrowError> {
+        let time = |name: &String| -> Result<CastColumn, ArrowError> {
             let raw = raw(name)?;
             let moment = matches!(raw.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
             let (values, scale) = if moment || self.time_unit == Unit::Iso {
@@ -105,9 +105,9 @@ impl ParquetFile {
                 (column(name, &DataType::Int64)?, self.time_unit)
             };
             let seconds = values.as_primitive::<Int64Type>().unary::<_, Int64Type>(|number| scale.seconds(number));
-            Ok(Cast { raw: raw.clone(), values: Arc::new(seconds) })
+            Ok(CastColumn { raw: raw.clone(), values: Arc::new(seconds) })
         };
-        let weight = |name: &String| -> Result<Cast, ArrowError> {
+        let weight = |name: &String| -> Result<CastColumn, ArrowError> {
             let raw = raw(name)?;
             let values = column(name, &DataType::Float32)?;
             // An integer must come back as it was, also one in a column of floats.
@@ -120,7 +120,7 @@ impl ParquetFile {
                 let pairs = wide.as_primitive::<Float64Type>().iter().zip(back.as_primitive::<Float64Type>());
                 pairs.map(|(wide, back)| Some(wide.is_some_and(|wide| wide.fract() == 0.0) && wide != back)).collect()
             };
-            Ok(Cast { raw: raw.clone(), values: nullif(&values, &inexact)? })
+            Ok(CastColumn { raw: raw.clone(), values: nullif(&values, &inexact)? })
         };
         Ok(Columns {
             user: column(&self.columns.user, &DataType::LargeUtf8)?,
@@ -160,12 +160,12 @@ fn guarded<T, E: Display>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, St
 struct Columns {
     user: ArrayRef,
     item: ArrayRef,
-    time: Option<Cast>,
-    weight: Option<Cast>,
+    time: Option<CastColumn>,
+    weight: Option<CastColumn>,
 }
 
 /// A column as it was, and with the type that is kept: null where a value has no counterpart.
-struct Cast {
+struct CastColumn {
     raw: ArrayRef,
     values: ArrayRef,
 }
@@ -173,7 +173,7 @@ struct Cast {
 impl Columns {
     fn row(&self, index: usize) -> Result<Row<'_>, &'static str> {
         let known = |column: &ArrayRef, reason| if column.is_null(index) { Err(reason) } else { Ok(()) };
-        let cast = |Cast { raw, values }: &Cast, missing, unfit| {
+        let cast = |CastColumn { raw, values }: &CastColumn, missing, unfit| {
             known(raw, missing)?;
             known(values, unfit)
         };

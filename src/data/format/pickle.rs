@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use self::machine::{Heap, Value, load};
-use super::{FormatError, Malformed, Row, Rows, Scan, Sink, cut};
+use super::{BlockWriter, FormatError, Malformed, Row, RowSink, Scan, cut};
 
 /// Pickles are decoded in memory, where a byte may become a value of some 60: 64 MiB, or about 20 million items.
 /// RealHNS's are below 1 MB.
@@ -17,7 +17,7 @@ const IDS: &str = "ids are ints, or strs that are not empty";
 
 /// Passes `user, item` on in the order of the file. `time` is the position in the user's sequence, from 0: an order
 /// within the user, and no clock.
-pub fn read(path: &Path, stream: impl Read, sink: Sink) -> Result<Scan, FormatError> {
+pub fn read(path: &Path, stream: impl Read, sink: RowSink) -> Result<Scan, FormatError> {
     let mut bytes = Vec::new();
     stream.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| FormatError::read(path, error))?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -33,7 +33,7 @@ pub fn read(path: &Path, stream: impl Read, sink: Sink) -> Result<Scan, FormatEr
         return Err(FormatError::read(path, reason));
     };
     let mut scan = Scan::default();
-    let mut rows = Rows::new(sink);
+    let mut rows = BlockWriter::new(sink);
     let mut spent = 0;
     let (mut user, mut item) = (String::new(), String::new());
     for (&(key, items), entry) in heap.dicts[dict].iter().zip(1..) {

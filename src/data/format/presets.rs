@@ -1,6 +1,6 @@
 //! Published data sets whose files are delimited text or JSON lines: which column is what. No parser here.
 
-use super::delimited::{Column, Delimited, TextColumns};
+use super::delimited::{ColumnRef, Delimited, TextColumns};
 use super::json::JsonLines;
 use super::parquet::TableColumns;
 use crate::data::time::TimeUnit;
@@ -64,10 +64,10 @@ pub fn yelp() -> JsonLines {
 /// Columns `user, item, rating, seconds` without a header, separated by commas.
 fn numbered() -> Delimited {
     let columns = TextColumns {
-        user: Column::Number(1),
-        item: Column::Number(2),
-        weight: Some(Column::Number(3)),
-        time: Some(Column::Number(4)),
+        user: ColumnRef::Number(1),
+        item: ColumnRef::Number(2),
+        weight: Some(ColumnRef::Number(3)),
+        time: Some(ColumnRef::Number(4)),
     };
     Delimited {
         separator: ",".to_owned(),
@@ -81,7 +81,7 @@ fn numbered() -> Delimited {
 
 /// CSV with a header.
 fn named(user: &str, item: &str, time: &str, weight: &str) -> Delimited {
-    let name = |name: &str| Column::Name(name.to_owned());
+    let name = |name: &str| ColumnRef::Name(name.to_owned());
     let columns =
         TextColumns { user: name(user), item: name(item), time: Some(name(time)), weight: Some(name(weight)) };
     Delimited { header: true, columns, ..numbered() }

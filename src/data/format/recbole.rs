@@ -6,9 +6,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::delimited::{Column, Delimited, TextColumns};
+use super::delimited::{ColumnRef, Delimited, TextColumns};
 use super::lines::Lines;
-use super::{FormatError, Scan, Sink};
+use super::{FormatError, RowSink, Scan};
 use crate::data::open::Stream;
 use crate::data::time::TimeUnit;
 
@@ -56,7 +56,7 @@ struct Typed<'a> {
 }
 
 impl Recbole {
-    pub(super) fn read(&self, path: &Path, stream: Stream, sink: Sink) -> Result<Scan, FormatError> {
+    pub(super) fn read(&self, path: &Path, stream: Stream, sink: RowSink) -> Result<Scan, FormatError> {
         let mut lines = Lines::new(path, stream)?;
         let Some(header) = lines.next_line()? else { return Ok(Scan::default()) };
         let columns = self.columns(path, &header)?;
@@ -90,7 +90,7 @@ impl Recbole {
                 return Err(FormatError::NoColumn { path: path.to_owned(), column: name.to_owned(), found });
             };
             match typed[index].kind {
-                own if own == kind => Ok(Column::Number(index as u64 + 1)),
+                own if own == kind => Ok(ColumnRef::Number(index as u64 + 1)),
                 own => Err(wrong(format!("the column `{name}` is of type {own}, and must be of type {kind}"))),
             }
         };

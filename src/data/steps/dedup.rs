@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::{Dedup, Lack, Parts, Rule};
+use super::{Dedup, Lack, Parts, StepRule};
 use crate::data::groups::Groups;
 
 /// Users that one task takes at least.
 const USERS: usize = 64;
 
-impl Rule for Dedup {
+impl StepRule for Dedup {
     fn text(&self) -> String {
         match self {
             Self::First => "the earliest row of each pair",

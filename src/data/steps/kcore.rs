@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Lack, Parts, Rule, bound};
+use super::{Lack, Parts, StepRule, bound};
 use crate::data::Interactions;
 use crate::data::groups::Groups;
 use crate::data::tabulate::tabulate;
@@ -39,7 +39,7 @@ pub struct KCore {
 /// Rounds of counting before the rest is peeled.
 const ROUNDS: usize = 16;
 
-impl Rule for KCore {
+impl StepRule for KCore {
     fn text(&self) -> String {
         let once = if self.once { ", looked at once" } else { "" };
         let parts = match self.parts.as_slice() {

@@ -1,7 +1,7 @@
 //! Filter steps between reading and splitting: which interactions count at all. Pure functions of rows in parts;
 //! knows nothing of files or stages.
 //!
-//! A step is one file with a parameter struct that implements [`Rule`], and one variant of [`Step`]. Every step takes
+//! A step is one file with a parameter struct that implements [`StepRule`], and one variant of [`Step`]. Every step takes
 //! time linear in the rows and at most nine bytes per row beside them, and gives the same rows for any number of
 //! threads.
 
@@ -42,7 +42,7 @@ pub enum Step {
 }
 
 /// What a step must provide.
-trait Rule {
+trait StepRule {
     /// As in `weight >= 4`.
     fn text(&self) -> String;
 
@@ -134,7 +134,7 @@ pub fn apply(steps: &[Step], parts: &mut Parts, size: Size) -> Result<Vec<StepCo
 }
 
 impl Step {
-    fn rule(&self) -> &dyn Rule {
+    fn rule(&self) -> &dyn StepRule {
         match self {
             Self::Positive(positive) => positive,
             Self::Window(window) => window,

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Lack, Parts, Rule};
+use super::{Lack, Parts, StepRule};
 
 /// Bounds of the weight, compared in single precision, as weights are kept; rows outside are left out. At least one
 /// bound is needed.
@@ -21,7 +21,7 @@ pub struct Positive {
     pub above: Option<f64>,
 }
 
-impl Rule for Positive {
+impl StepRule for Positive {
     fn text(&self) -> String {
         let min = self.min.map(|min| format!("weight >= {min}"));
         let above = self.above.map(|above| format!("weight > {above}"));

@@ -4,7 +4,7 @@ use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Lack, Parts, Rule};
+use super::{Lack, Parts, StepRule};
 
 /// How much, by `share` or by `number`, of what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +36,7 @@ pub enum Sampled {
     Rows,
 }
 
-impl Rule for Sample {
+impl StepRule for Sample {
     fn text(&self) -> String {
         let of = match self.of {
             Sampled::Users => "users",

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Lack, Parts, Rule};
+use super::{Lack, Parts, StepRule};
 use crate::data::time::{LAST_SECOND, parse_iso};
 
 /// From when to when; at least one end is needed.
@@ -91,7 +91,7 @@ impl JsonSchema for Moment {
     }
 }
 
-impl Rule for Window {
+impl StepRule for Window {
     fn text(&self) -> String {
         let from = self.from.map(|from| format!("time >= {from}"));
         let to = self.to.map(|to| format!("time < {to}"));

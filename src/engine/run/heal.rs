@@ -3,7 +3,7 @@
 
 use std::sync::PoisonError;
 
-use super::Run;
+use super::Scheduler;
 use crate::engine::State;
 use crate::engine::event::Event;
 use crate::engine::execute::Unsound;
@@ -13,7 +13,7 @@ use crate::engine::stage::StageError;
 /// How often the results of a stage may turn out to be damaged in one run.
 const PATIENCE: u32 = 2;
 
-impl Run<'_, '_> {
+impl Scheduler<'_, '_> {
     /// A stage was not begun because some of its inputs are damaged: has these made anew, and then the stage tried again.
     pub(super) fn heal(&mut self, index: usize, unsound: Vec<Unsound>) {
         for found in unsound {

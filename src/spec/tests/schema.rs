@@ -5,11 +5,11 @@ use serde_json::Value;
 use super::expansion::PAPER;
 use super::*;
 use crate::spec::mistake::{Files, Findings};
-use crate::spec::{values, yaml};
+use crate::spec::{conversions, yaml};
 
 fn json(text: &str) -> Value {
     let node = yaml::read("test.yaml", text.as_bytes(), &mut Files::default(), &mut Findings::default());
-    values::plain(&node.expect("valid YAML"))
+    conversions::plain(&node.expect("valid YAML"))
 }
 
 fn errors(text: &str) -> Vec<String> {
@@ -62,7 +62,7 @@ stages:
 "#;
     assert_eq!(load(text).instances.len(), 3);
     assert_eq!(errors(text), Vec::<String>::new());
-    let known = |table: &[crate::spec::keys::Known]| table.iter().map(|known| known.name).collect::<Vec<_>>();
+    let known = |table: &[crate::spec::keys::Key]| table.iter().map(|known| known.name).collect::<Vec<_>>();
     let root = json(text);
     let has = |value: &Value, name: &str| value.get(name).is_some();
     assert!(known(crate::spec::keys::TOP).iter().all(|name| has(&root, name)));

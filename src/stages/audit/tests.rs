@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::data::{Interactions, Parts};
 use crate::engine::stage::StageError;
-use crate::shift::{Log, Role, Rule, Tail, TemporalPerUser};
+use crate::shift::{Log, Role, SplitRule, Tail, TemporalPerUser};
 use crate::stages::ingest::{self, Ingest};
 use crate::stages::split::{self, Split};
 use crate::stages::testing::{Ran, public_data, run_kind};

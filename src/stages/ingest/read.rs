@@ -14,7 +14,7 @@ const SHOWN: usize = 5;
 
 /// Rows in file order while files are read, and their keys.
 #[derive(Default)]
-pub struct Raw {
+pub struct RawRows {
     pub users: IdMap,
     pub items: IdMap,
     user: Vec<u32>,
@@ -25,7 +25,7 @@ pub struct Raw {
     names: Vec<String>,
 }
 
-impl Raw {
+impl RawRows {
     /// Adds the rows of a file.
     pub fn read(&mut self, file: &PartFile, format: &Format, path: &Path) -> Result<Scan, StageError> {
         let part = self.names.iter().position(|name| *name == file.part).unwrap_or_else(|| {

@@ -1,7 +1,7 @@
 //! One download: digested on the way, continued where a connection broke, tried again where that may help, and
 //! renamed to its place only when the bytes are the declared ones. Knows nothing of mirrors or pipelines.
 
-mod line;
+mod connection;
 
 use std::io;
 use std::path::Path;
@@ -17,11 +17,11 @@ use ureq::http::response::Parts;
 use super::checksum::Checksum;
 use super::partial::Partial;
 use super::read::{self, heed};
-use line::{Head, Line};
+use connection::{Connection, ResponseHead};
 
 /// What a download tells.
 #[derive(Clone, Copy, Debug)]
-pub enum News<'a> {
+pub enum DownloadEvent<'a> {
     /// Bytes here, and bytes in all where known.
     Bytes { done: u64, total: Option<u64> },
     /// Attempt `attempt` of `of` failed; the next one follows after `wait`.
@@ -29,11 +29,11 @@ pub enum News<'a> {
 }
 
 /// Hears the news, at most ten times a second while bytes come.
-pub type Listener<'a> = &'a dyn Fn(News);
+pub type Listener<'a> = &'a dyn Fn(DownloadEvent);
 
 /// How long to wait for a server, how often to ask it again, and how much to take from it.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// For a connection.
     pub connect: Duration,
     /// A server that sends nothing for this long is given up.
@@ -48,7 +48,7 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
@@ -70,7 +70,7 @@ const WORTHWHILE: u64 = 1 << 20;
 const BEAT: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
-pub enum Failed {
+pub enum DownloadError {
     /// The whole file came, and is another one; nothing is kept.
     WrongDigest(Checksum),
     /// What has come is kept, and continued by the next download.
@@ -83,14 +83,14 @@ pub enum Failed {
 }
 
 /// An interrupt that came while a file was read or written.
-impl From<io::Error> for Failed {
+impl From<io::Error> for DownloadError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::Interrupted { Self::Stopped } else { Self::Store(error) }
     }
 }
 
 /// Why one attempt failed.
-enum Trouble {
+enum AttemptError {
     /// Another attempt may help, after this pause if the server named one.
     Passing {
         reason: String,
@@ -106,15 +106,15 @@ pub fn download(
     url: &str,
     declared: Checksum,
     target: &Path,
-    patience: Patience,
+    retry: RetryPolicy,
     interrupt: &AtomicBool,
     listener: Listener,
-) -> Result<(), Failed> {
+) -> Result<(), DownloadError> {
     let Some(mut partial) = wait_for(target, declared, interrupt)? else { return Ok(()) };
-    match complete(url, declared, &mut partial, patience, interrupt, listener) {
-        Ok(()) => partial.finish(target).map_err(Failed::Store),
+    match complete(url, declared, &mut partial, retry, interrupt, listener) {
+        Ok(()) => partial.finish(target).map_err(DownloadError::Store),
         Err(failed) => {
-            if partial.done == 0 || matches!(failed, Failed::WrongDigest(_)) {
+            if partial.done == 0 || matches!(failed, DownloadError::WrongDigest(_)) {
                 partial.discard();
             }
             Err(failed)
@@ -127,14 +127,14 @@ fn complete(
     url: &str,
     declared: Checksum,
     partial: &mut Partial,
-    patience: Patience,
+    retry: RetryPolicy,
     interrupt: &AtomicBool,
     listener: Listener,
-) -> Result<(), Failed> {
+) -> Result<(), DownloadError> {
     let agent = Agent::config_builder()
-        .timeout_connect(Some(patience.connect))
-        .timeout_recv_response(Some(patience.silence))
-        .timeout_per_read(Some(patience.silence))
+        .timeout_connect(Some(retry.connect))
+        .timeout_recv_response(Some(retry.silence))
+        .timeout_per_read(Some(retry.silence))
         .http_status_as_error(false)
         .build()
         .new_agent();
@@ -145,39 +145,39 @@ fn complete(
         if before > 0 && partial.checksum() == declared {
             return Ok(());
         }
-        let (reason, pause) = match attempt(&agent, url, partial, patience, interrupt, listener) {
+        let (reason, pause) = match attempt(&agent, url, partial, retry, interrupt, listener) {
             Ok(()) => {
                 let found = partial.checksum();
                 if found == declared {
                     return Ok(());
                 }
                 if !partial.pieced || started_over {
-                    return Err(Failed::WrongDigest(found));
+                    return Err(DownloadError::WrongDigest(found));
                 }
                 // The pieces may be of two versions: once more in one piece.
                 started_over = true;
-                partial.restart().map_err(Failed::Store)?;
+                partial.restart().map_err(DownloadError::Store)?;
                 continue;
             }
-            Err(Trouble::Passing { reason, pause }) => (reason, pause),
-            Err(Trouble::Final(reason)) => return Err(Failed::Network { reason, kept: partial.done }),
-            Err(Trouble::Store(error)) => return Err(Failed::Store(error)),
-            Err(Trouble::Stopped) => return Err(Failed::Stopped),
+            Err(AttemptError::Passing { reason, pause }) => (reason, pause),
+            Err(AttemptError::Final(reason)) => return Err(DownloadError::Network { reason, kept: partial.done }),
+            Err(AttemptError::Store(error)) => return Err(DownloadError::Store(error)),
+            Err(AttemptError::Stopped) => return Err(DownloadError::Stopped),
         };
         failures = if partial.done >= before + WORTHWHILE { 1 } else { failures + 1 };
-        if failures >= patience.attempts {
+        if failures >= retry.attempts {
             let reason = format!("{reason} ({failures} attempts)");
-            return Err(Failed::Network { reason, kept: partial.done });
+            return Err(DownloadError::Network { reason, kept: partial.done });
         }
-        let wait = pause.unwrap_or(patience.pause.saturating_mul(1 << (failures - 1).min(16))).min(LONGEST_PAUSE);
-        let news = News::Again { reason: &reason, wait, attempt: failures, of: patience.attempts };
+        let wait = pause.unwrap_or(retry.pause.saturating_mul(1 << (failures - 1).min(16))).min(LONGEST_PAUSE);
+        let news = DownloadEvent::Again { reason: &reason, wait, attempt: failures, of: retry.attempts };
         listener(news);
         sleep(wait, interrupt)?;
     }
 }
 
 /// The part of `target`, once no other process writes it; nothing if another process finished it meanwhile.
-fn wait_for(target: &Path, declared: Checksum, interrupt: &AtomicBool) -> Result<Option<Partial>, Failed> {
+fn wait_for(target: &Path, declared: Checksum, interrupt: &AtomicBool) -> Result<Option<Partial>, DownloadError> {
     loop {
         if let Some(partial) = Partial::open(target, declared.algorithm, interrupt)? {
             let found = if target.is_file() { read::digest(target, declared.algorithm, interrupt).ok() } else { None };
@@ -191,7 +191,7 @@ fn wait_for(target: &Path, declared: Checksum, interrupt: &AtomicBool) -> Result
     }
 }
 
-fn sleep(time: Duration, interrupt: &AtomicBool) -> Result<(), Failed> {
+fn sleep(time: Duration, interrupt: &AtomicBool) -> Result<(), DownloadError> {
     let until = Instant::now() + time;
     loop {
         heed(interrupt)?;
@@ -208,10 +208,10 @@ fn attempt(
     agent: &Agent,
     url: &str,
     partial: &mut Partial,
-    patience: Patience,
+    retry: RetryPolicy,
     interrupt: &AtomicBool,
     listener: Listener,
-) -> Result<(), Trouble> {
+) -> Result<(), AttemptError> {
     let mut request = agent.get(url).header(ACCEPT_ENCODING, "identity");
     if partial.done > 0 {
         request = request.header(RANGE, format!("bytes={}-", partial.done));
@@ -220,8 +220,8 @@ fn attempt(
             request = request.header(IF_RANGE, version);
         }
     }
-    let mut line = Line::open(request, interrupt)?;
-    let Head { parts, length } = line.head()?;
+    let mut connection = Connection::open(request, interrupt)?;
+    let ResponseHead { parts, length } = connection.head()?;
     let total = match parts.status {
         StatusCode::PARTIAL_CONTENT => match content_range(&parts) {
             Some((first, total)) if first == partial.done => {
@@ -229,75 +229,79 @@ fn attempt(
                 total.or(length.map(|length| first + length))
             }
             _ => {
-                partial.restart().map_err(Trouble::Store)?;
+                partial.restart().map_err(AttemptError::Store)?;
                 return Err(passing("the server sent another range than it was asked for"));
             }
         },
         StatusCode::OK => {
-            partial.restart().map_err(Trouble::Store)?;
+            partial.restart().map_err(AttemptError::Store)?;
             length
         }
         StatusCode::RANGE_NOT_SATISFIABLE if partial.done > 0 => {
-            partial.restart().map_err(Trouble::Store)?;
+            partial.restart().map_err(AttemptError::Store)?;
             return Err(passing("the server's file is shorter than what came before"));
         }
         status => {
             let reason = format!("the server answers {status}");
             let pause = header(&parts, RETRY_AFTER).and_then(|text| Some(Duration::from_secs(text.parse().ok()?)));
-            return Err(if may_pass(status) { Trouble::Passing { reason, pause } } else { Trouble::Final(reason) });
+            return Err(if may_pass(status) {
+                AttemptError::Passing { reason, pause }
+            } else {
+                AttemptError::Final(reason)
+            });
         }
     };
     // Weak tags promise no equal bytes (RFC 9110, section 13.1.5).
     let version = header(&parts, ETAG).filter(|tag| !tag.starts_with("W/"));
-    partial.set_version(url, version.or(header(&parts, LAST_MODIFIED))).map_err(Trouble::Store)?;
-    receive(line, total, partial, patience, listener)
+    partial.set_version(url, version.or(header(&parts, LAST_MODIFIED))).map_err(AttemptError::Store)?;
+    receive(connection, total, partial, retry, listener)
 }
 
 fn receive(
-    mut line: Line,
+    mut connection: Connection,
     total: Option<u64>,
     partial: &mut Partial,
-    patience: Patience,
+    retry: RetryPolicy,
     listener: Listener,
-) -> Result<(), Trouble> {
+) -> Result<(), AttemptError> {
     let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
-    listener(News::Bytes { done: partial.done, total });
+    listener(DownloadEvent::Bytes { done: partial.done, total });
     let mut told = Instant::now();
     let (mut since, mut before) = (Instant::now(), partial.done);
     loop {
-        let bytes = match line.bytes() {
+        let bytes = match connection.bytes() {
             Ok(Some(bytes)) => bytes,
             Ok(None) => break,
-            Err(Trouble::Passing { reason, pause }) => {
+            Err(AttemptError::Passing { reason, pause }) => {
                 let reason = format!("the connection broke after {}{of} bytes: {reason}", partial.done);
-                return Err(Trouble::Passing { reason, pause });
+                return Err(AttemptError::Passing { reason, pause });
             }
-            Err(trouble) => return Err(trouble),
+            Err(error) => return Err(error),
         };
-        if partial.done + bytes.len() as u64 > total.unwrap_or(patience.untold) {
+        if partial.done + bytes.len() as u64 > total.unwrap_or(retry.untold) {
             // Whatever came, it is not what was announced.
-            partial.restart().map_err(Trouble::Store)?;
-            return Err(Trouble::Final(match total {
+            partial.restart().map_err(AttemptError::Store)?;
+            return Err(AttemptError::Final(match total {
                 Some(total) => format!("the server sends more than the {total} bytes that it announced"),
-                None => format!("the server does not say how many bytes it has, and sent {}", patience.untold),
+                None => format!("the server does not say how many bytes it has, and sent {}", retry.untold),
             }));
         }
         if let Err(error) = partial.write(&bytes) {
             if total.is_none() {
                 // Perhaps there is no end to it: what fills the disk does not stay.
-                partial.restart().map_err(Trouble::Store)?;
+                partial.restart().map_err(AttemptError::Store)?;
             }
-            return Err(Trouble::Store(error));
+            return Err(AttemptError::Store(error));
         }
         if told.elapsed() >= BEAT {
-            listener(News::Bytes { done: partial.done, total });
+            listener(DownloadEvent::Bytes { done: partial.done, total });
             told = Instant::now();
         }
         let time = since.elapsed();
-        if time >= patience.silence {
+        if time >= retry.silence {
             let rate = (partial.done - before) as f64 / time.as_secs_f64();
-            if rate < patience.slowest as f64 {
-                let slowest = patience.slowest;
+            if rate < retry.slowest as f64 {
+                let slowest = retry.slowest;
                 return Err(passing(format!(
                     "the server sent {rate:.0} bytes a second, after {}{of}; fewer than {slowest} are not waited for",
                     partial.done
@@ -306,7 +310,7 @@ fn receive(
             (since, before) = (Instant::now(), partial.done);
         }
     }
-    listener(News::Bytes { done: partial.done, total });
+    listener(DownloadEvent::Bytes { done: partial.done, total });
     match total {
         Some(total) if total != partial.done => {
             Err(passing(format!("the connection ended after {} of {total} bytes", partial.done)))
@@ -315,8 +319,8 @@ fn receive(
     }
 }
 
-fn passing(reason: impl Into<String>) -> Trouble {
-    Trouble::Passing { reason: reason.into(), pause: None }
+fn passing(reason: impl Into<String>) -> AttemptError {
+    AttemptError::Passing { reason: reason.into(), pause: None }
 }
 
 /// Whether the same request may succeed later.
@@ -325,7 +329,7 @@ fn may_pass(status: StatusCode) -> bool {
 }
 
 /// A host that is not known, or a wrong certificate, will be the same a minute later.
-fn judge(error: ureq::Error) -> Trouble {
+fn judge(error: ureq::Error) -> AttemptError {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
         TimedOut, UnexpectedEof,
@@ -346,7 +350,7 @@ fn judge(error: ureq::Error) -> Trouble {
         ),
         _ => false,
     };
-    if may_pass { passing(error.to_string()) } else { Trouble::Final(error.to_string()) }
+    if may_pass { passing(error.to_string()) } else { AttemptError::Final(error.to_string()) }
 }
 
 fn header(parts: &Parts, name: ureq::http::HeaderName) -> Option<&str> {

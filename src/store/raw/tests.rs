@@ -4,7 +4,7 @@ use super::*;
 
 const TEXT: &str = "0 0 1\n0 1 1\n";
 
-fn quiet(_: News) {}
+fn quiet(_: DownloadEvent) {}
 
 fn sha256(text: &str) -> String {
     let mut hasher = checksum::Hasher::new(Algorithm::Sha256);
@@ -94,7 +94,7 @@ fn what_data_fetch_kept_is_found_by_its_url() {
     let raw = lab.raw(&["mirror"]);
     assert_eq!(raw.fetch(url, Some(&sha256(TEXT)), &quiet).unwrap(), kept);
     let located = raw.locate(url, Some(&sha256(TEXT))).unwrap();
-    assert_eq!(located, Some(Found { location: Location::Data, path: kept.clone() }));
+    assert_eq!(located, Some(LocalFile { location: RawLocation::Data, path: kept.clone() }));
 
     // Other bytes there do not count, but are told.
     fs::write(&kept, "other").unwrap();
@@ -110,15 +110,15 @@ fn a_mirror_fills_the_data_directory_and_the_paths() {
     let keep = |source: &str, to: Option<&Path>| raw.keep(source, Some(&sha256(TEXT)), to, &quiet);
     let url = "https://example.invalid/food/train.txt";
     let target = lab.dir.path().join("data/example.invalid/food/train.txt");
-    assert_eq!(keep(url, None).unwrap(), (target.clone(), Origin::Taken));
-    assert_eq!(keep(url, None).unwrap(), (target.clone(), Origin::Present));
+    assert_eq!(keep(url, None).unwrap(), (target.clone(), Acquisition::Taken));
+    assert_eq!(keep(url, None).unwrap(), (target.clone(), Acquisition::Present));
     fs::remove_file(&target).unwrap();
     fs::write(&target, "damaged").unwrap();
-    assert_eq!(keep(url, None).unwrap(), (target.clone(), Origin::Taken));
+    assert_eq!(keep(url, None).unwrap(), (target.clone(), Acquisition::Taken));
     assert_eq!(fs::read_to_string(&target).unwrap(), TEXT);
 
     let own = lab.dir.path().join("base/food/train.txt");
-    assert_eq!(keep("food/train.txt", None).unwrap(), (own.clone(), Origin::Taken));
+    assert_eq!(keep("food/train.txt", None).unwrap(), (own.clone(), Acquisition::Taken));
     let to = lab.dir.path().join("elsewhere");
     assert_eq!(keep("../food/train.txt", Some(&to)).unwrap().0, to.join("food/train.txt"));
     assert_eq!(raw.read(&own, Some(&sha256(TEXT))).unwrap().to_string(), sha256(TEXT));

@@ -4,9 +4,9 @@ use super::machine::load;
 use crate::data::format::Scan;
 use crate::data::format::tests::{malformed, read, row};
 
-type Rows = Vec<(String, String, Option<i64>, Option<f32>)>;
+type BlockWriter = Vec<(String, String, Option<i64>, Option<f32>)>;
 
-fn pickle(bytes: &[u8]) -> Result<(Rows, Scan), String> {
+fn pickle(bytes: &[u8]) -> Result<(BlockWriter, Scan), String> {
     read(json!("pickle"), bytes).map_err(|error| error.to_string().split_once("`: ").unwrap().1.to_owned())
 }
 

@@ -78,12 +78,12 @@ fn tag(file: &[u8]) -> String {
 
 fn answer(mut stream: TcpStream, file: &[u8], treat: Treat, log: &Asked) -> io::Result<()> {
     let (mut range, mut if_range) = (None, None);
-    for line in BufReader::new(stream.try_clone()?).lines() {
-        let line = line?;
-        match line.to_ascii_lowercase().split_once(": ") {
+    for connection in BufReader::new(stream.try_clone()?).lines() {
+        let connection = connection?;
+        match connection.to_ascii_lowercase().split_once(": ") {
             Some(("range", value)) => range = Some(value.to_owned()),
             Some(("if-range", value)) => if_range = Some(value.to_owned()),
-            None if line.is_empty() => break,
+            None if connection.is_empty() => break,
             _ => {}
         }
     }
@@ -158,12 +158,18 @@ impl Lab {
         self.dir.path().join("food/train.txt")
     }
 
-    fn get(&self, url: &str, declared: Checksum) -> Result<(), Failed> {
+    fn get(&self, url: &str, declared: Checksum) -> Result<(), DownloadError> {
         self.hear(url, declared, &GO_ON, &|_| ())
     }
 
-    fn hear(&self, url: &str, declared: Checksum, interrupt: &AtomicBool, listener: Listener) -> Result<(), Failed> {
-        let patience = Patience {
+    fn hear(
+        &self,
+        url: &str,
+        declared: Checksum,
+        interrupt: &AtomicBool,
+        listener: Listener,
+    ) -> Result<(), DownloadError> {
+        let retry = RetryPolicy {
             connect: Duration::from_millis(500),
             silence: Duration::from_millis(300),
             slowest: 100,
@@ -171,7 +177,7 @@ impl Lab {
             attempts: 3,
             pause: Duration::from_millis(1),
         };
-        download(url, declared, &self.target(), patience, interrupt, listener)
+        download(url, declared, &self.target(), retry, interrupt, listener)
     }
 
     /// Downloads [`FILE`], and nothing else is left.
@@ -200,8 +206,8 @@ fn a_download_tells_how_far_it_is() {
     let lab = Lab::new();
     let server = Server::new(FILE, &[Treat::Well]);
     let last = RefCell::new((0, None));
-    let listener = |news: News| {
-        if let News::Bytes { done, total } = news {
+    let listener = |news: DownloadEvent| {
+        if let DownloadEvent::Bytes { done, total } = news {
             *last.borrow_mut() = (done, total);
         }
     };
@@ -222,7 +228,7 @@ fn a_later_process_continues_what_an_earlier_one_began() {
     let lab = Lab::new();
     let server = Server::new(FILE, &[Treat::Cut(7), Treat::Status("404 Not Found"), Treat::Well]);
     let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
-    assert!(matches!(&error, Failed::Network { reason, kept: 7 } if reason.contains("404")), "{error:?}");
+    assert!(matches!(&error, DownloadError::Network { reason, kept: 7 } if reason.contains("404")), "{error:?}");
     assert_eq!(lab.left(), ["train.txt.part", "train.txt.part.tag"]);
     lab.gets_the_file(&server);
     assert_eq!(server.asked()[2], range(7, FILE));
@@ -267,7 +273,7 @@ fn wrong_lengths_do_no_harm() {
     let lab = Lab::new();
     let server = Server::new(FILE, &[Treat::Length(6)]);
     let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
-    assert!(matches!(error, Failed::WrongDigest(found) if found == checksum(&FILE[..6])));
+    assert!(matches!(error, DownloadError::WrongDigest(found) if found == checksum(&FILE[..6])));
 }
 
 #[test]
@@ -275,7 +281,7 @@ fn wrong_bytes_are_not_kept() {
     let lab = Lab::new();
     let server = Server::new(OTHER, &[Treat::Well]);
     let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
-    assert!(matches!(error, Failed::WrongDigest(found) if found == checksum(OTHER)));
+    assert!(matches!(error, DownloadError::WrongDigest(found) if found == checksum(OTHER)));
     assert!(lab.left().is_empty());
 }
 
@@ -288,7 +294,7 @@ fn a_silent_server_is_given_up_and_asked_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
     let error = Lab::new().get(&url, checksum(FILE)).unwrap_err();
-    assert!(matches!(&error, Failed::Network { reason, kept: 0 } if reason.contains("3 attempts")), "{error:?}");
+    assert!(matches!(&error, DownloadError::Network { reason, kept: 0 } if reason.contains("3 attempts")), "{error:?}");
 }
 
 #[test]
@@ -299,7 +305,7 @@ fn only_failures_that_may_pass_are_tried_again() {
         let lab = Lab::new();
         let server = Server::new(FILE, &[Treat::Status(status)]);
         let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
-        assert!(matches!(&error, Failed::Network { reason, kept: 0 } if reason.contains(status)), "{error:?}");
+        assert!(matches!(&error, DownloadError::Network { reason, kept: 0 } if reason.contains(status)), "{error:?}");
         assert_eq!(server.asked().len(), attempts, "{status}");
         assert!(lab.left().is_empty());
     }
@@ -328,8 +334,8 @@ fn an_interrupt_ends_a_download_and_what_came_is_kept() {
     let lab = Lab::new();
     let server = Server::new(FILE, &[Treat::Cut(7), Treat::Well]);
     let interrupt = AtomicBool::new(false);
-    let stop = |news: News| interrupt.store(matches!(news, News::Again { .. }), Ordering::Relaxed);
-    assert!(matches!(lab.hear(&server.url, checksum(FILE), &interrupt, &stop), Err(Failed::Stopped)));
+    let stop = |news: DownloadEvent| interrupt.store(matches!(news, DownloadEvent::Again { .. }), Ordering::Relaxed);
+    assert!(matches!(lab.hear(&server.url, checksum(FILE), &interrupt, &stop), Err(DownloadError::Stopped)));
     lab.gets_the_file(&server);
     assert_eq!(server.asked()[1], range(7, FILE));
 }
@@ -340,15 +346,15 @@ fn an_interrupt_is_heeded_while_nothing_comes() {
     // Takes connections, and answers nothing.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
-    let patience = Patience { silence: Duration::from_secs(60), ..Patience::default() };
+    let retry = RetryPolicy { silence: Duration::from_secs(60), ..RetryPolicy::default() };
     let interrupt = AtomicBool::new(false);
     let started = Instant::now();
     thread::scope(|scope| {
-        let get = || download(&url, checksum(FILE), &lab.target(), patience, &interrupt, &|_| ());
+        let get = || download(&url, checksum(FILE), &lab.target(), retry, &interrupt, &|_| ());
         let get = scope.spawn(get);
         thread::sleep(Duration::from_millis(300));
         interrupt.store(true, Ordering::Relaxed);
-        assert!(matches!(get.join().unwrap(), Err(Failed::Stopped)));
+        assert!(matches!(get.join().unwrap(), Err(DownloadError::Stopped)));
     });
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
@@ -362,7 +368,7 @@ fn a_server_that_sends_a_byte_now_and_then_is_asked_again_and_then_given_up() {
     const LONG: &[u8] = &[b'1'; 1000];
     let server = Server::new(LONG, &[Treat::Trickle]);
     let error = Lab::new().get(&server.url, checksum(FILE)).unwrap_err();
-    assert!(matches!(&error, Failed::Network { reason, .. } if reason.contains("bytes a second")), "{error:?}");
+    assert!(matches!(&error, DownloadError::Network { reason, .. } if reason.contains("bytes a second")), "{error:?}");
     assert_eq!(server.asked().len(), 3);
 }
 
@@ -372,7 +378,7 @@ fn a_body_without_an_end_is_cut_and_nothing_of_it_stays() {
     let server = Server::new(FILE, &[Treat::Endless]);
     let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
     assert!(
-        matches!(&error, Failed::Network { reason, kept: 0 } if reason.contains("does not say how many bytes")),
+        matches!(&error, DownloadError::Network { reason, kept: 0 } if reason.contains("does not say how many bytes")),
         "{error:?}"
     );
     assert_eq!((server.asked().len(), lab.left().len()), (1, 0));
@@ -384,7 +390,7 @@ fn more_than_what_was_announced_is_not_taken() {
     let server = Server::new(FILE, &[Treat::Cut(7), Treat::Total(9)]);
     let error = lab.get(&server.url, checksum(FILE)).unwrap_err();
     assert!(
-        matches!(&error, Failed::Network { reason, kept: 0 } if reason.contains("more than the 9 bytes")),
+        matches!(&error, DownloadError::Network { reason, kept: 0 } if reason.contains("more than the 9 bytes")),
         "{error:?}"
     );
     assert!(lab.left().is_empty());
@@ -394,6 +400,6 @@ fn more_than_what_was_announced_is_not_taken() {
 fn nothing_stays_of_a_host_that_is_not_known() {
     let lab = Lab::new();
     let error = lab.get("http://no-such-host.invalid/x", checksum(FILE)).unwrap_err();
-    assert!(matches!(&error, Failed::Network { reason, kept: 0 } if !reason.contains("attempts")), "{error:?}");
+    assert!(matches!(&error, DownloadError::Network { reason, kept: 0 } if !reason.contains("attempts")), "{error:?}");
     assert!(lab.left().is_empty());
 }

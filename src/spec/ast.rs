@@ -8,27 +8,27 @@ use super::yaml::{Node, Tree, Word};
 
 /// All files of a pipeline together.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct PipelineAst {
     pub name: Option<Word>,
     pub title: Option<String>,
     pub vars: Vec<(Word, Node)>,
-    pub axes: Vec<AxisWritten>,
-    pub stages: Vec<StageWritten>,
+    pub axes: Vec<AxisAst>,
+    pub stages: Vec<StageAst>,
 }
 
-pub(super) struct AxisWritten {
+pub(super) struct AxisAst {
     pub name: Word,
     pub labels: Vec<(Word, Node)>,
 }
 
-pub(super) struct StageWritten {
+pub(super) struct StageAst {
     pub name: Word,
     /// Whether its axes and needs could be read.
     pub sound: bool,
     pub kind: Option<Word>,
     pub over: Vec<Word>,
     pub collapse: Vec<Word>,
-    pub needs: Vec<NeedWritten>,
+    pub needs: Vec<NeedAst>,
     pub condition: Option<Condition>,
     pub except: Vec<Matcher>,
     pub overrides: Vec<(Matcher, Node)>,
@@ -37,7 +37,7 @@ pub(super) struct StageWritten {
 }
 
 /// A port and what flows into it.
-pub(super) struct NeedWritten {
+pub(super) struct NeedAst {
     pub port: Word,
     pub sources: Vec<Reference>,
 }
@@ -67,29 +67,29 @@ const NAME: usize = 100;
 const LABEL: usize = 150;
 
 /// The pipeline that the merged tree of all files spells.
-pub(super) fn read(root: Node, findings: &mut Findings) -> Written {
-    let mut written = Written::default();
+pub(super) fn read(root: Node, findings: &mut Findings) -> PipelineAst {
+    let mut ast = PipelineAst::default();
     for (key, node) in map(root, "a pipeline file", findings) {
         match key.text.as_str() {
-            "pipeline" => written.name = name(node, "the pipeline's name", findings),
-            "title" => written.title = text(node, "`title`", findings).map(|word| word.text),
-            "vars" => written.vars = map(node, "`vars`", findings),
+            "pipeline" => ast.name = name(node, "the pipeline's name", findings),
+            "title" => ast.title = text(node, "`title`", findings).map(|word| word.text),
+            "vars" => ast.vars = map(node, "`vars`", findings),
             "axes" => {
                 let axes = map(node, "`axes`", findings);
-                written.axes = axes.into_iter().filter_map(|(name, node)| axis(name, node, findings)).collect();
+                ast.axes = axes.into_iter().filter_map(|(name, node)| axis(name, node, findings)).collect();
             }
             "stages" => {
                 let stages = map(node, "`stages`", findings);
-                written.stages = stages.into_iter().map(|(name, node)| stage(name, node, findings)).collect();
+                ast.stages = stages.into_iter().map(|(name, node)| stage(name, node, findings)).collect();
             }
             // `description` is for people, `$schema` for editors.
             _ => drop(text(node, &format!("`{}`", key.text), findings)),
         }
     }
-    written
+    ast
 }
 
-fn axis(name: Word, node: Node, findings: &mut Findings) -> Option<AxisWritten> {
+fn axis(name: Word, node: Node, findings: &mut Findings) -> Option<AxisAst> {
     if !is_name(&name.text) || keys::RESERVED.contains(&name.text.as_str()) || name.text.contains('-') {
         let message = format!("`{}` cannot name an axis", clipped(&name.text));
         findings.push(Finding::new(name.span, message, "this name").help(format!(
@@ -114,7 +114,7 @@ fn axis(name: Word, node: Node, findings: &mut Findings) -> Option<AxisWritten> 
             Vec::new()
         }
     };
-    let mut axis = AxisWritten { name, labels };
+    let mut axis = AxisAst { name, labels };
     axis.labels.retain(|(label, _)| label_is_sound(label, findings));
     Some(axis)
 }
@@ -159,14 +159,14 @@ fn label_is_sound(label: &Word, findings: &mut Findings) -> bool {
     sound
 }
 
-fn stage(name: Word, node: Node, findings: &mut Findings) -> StageWritten {
+fn stage(name: Word, node: Node, findings: &mut Findings) -> StageAst {
     if !is_name(&name.text) {
         let message = format!("`{}` cannot name a stage", clipped(&name.text));
         let finding = Finding::new(name.span, message, "this name");
         findings.push(finding.help("begin with a letter; then letters, digits, `_` and `-`; at most 100"));
     }
     let broken = matches!(node.value, Tree::Broken);
-    let mut stage = StageWritten {
+    let mut stage = StageAst {
         name,
         sound: !broken,
         kind: None,
@@ -207,9 +207,9 @@ fn stage(name: Word, node: Node, findings: &mut Findings) -> StageWritten {
     stage
 }
 
-fn need(port: Word, node: Node, findings: &mut Findings) -> NeedWritten {
+fn need(port: Word, node: Node, findings: &mut Findings) -> NeedAst {
     let sources = texts(node, "a need", findings).into_iter().map(reference).collect();
-    NeedWritten { port, sources }
+    NeedAst { port, sources }
 }
 
 fn reference(word: Word) -> Reference {
@@ -338,8 +338,8 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-pub(super) fn unknown_key(key: &Word, table: &[keys::Known], what: &str, findings: &mut Findings) {
+pub(super) fn unknown_key(key: &Word, table: &[keys::Key], what: &str, findings: &mut Findings) {
     let message = format!("{what} has no key `{}`", clipped(&key.text));
-    let help = suggest::help(&key.text, "its keys", table.iter().map(|known| known.name));
+    let help = suggest::help(&key.text, "its keys", table.iter().map(|key| key.name));
     findings.push(Finding::new(key.span, message, "unknown key").help(help));
 }

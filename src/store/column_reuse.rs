@@ -13,13 +13,13 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::writer::SerializedRowGroupWriter;
 
 /// An encoded column whose rows all have one value.
-pub(super) struct Repeat {
+pub(super) struct ReusableColumn {
     value: String,
     rows: usize,
     close: ColumnCloseResult,
 }
 
-impl Repeat {
+impl ReusableColumn {
     /// What a column was encoded to, if it is a dictionary of texts of which it has but one.
     pub fn new(column: &ArrayRef, chunk: &ArrowColumnChunk) -> Option<Self> {
         let value = only_text(column)?.to_owned();

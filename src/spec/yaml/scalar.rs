@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use serde_json::Number;
 
-use super::suggest::clipped;
-use super::yaml::Tree;
+use super::Tree;
+use crate::spec::suggest::clipped;
 
 /// The value of an unquoted scalar, or a message and what to do.
 pub(super) fn resolve(text: Cow<'_, str>) -> Result<Tree, (String, String)> {

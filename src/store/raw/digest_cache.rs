@@ -23,20 +23,20 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Hexadecimal digits of a line's own checksum.
 const CHECK: usize = 16;
 
-type Known = HashMap<(PathBuf, Algorithm), Memory>;
+type DigestTable = HashMap<(PathBuf, Algorithm), CachedDigest>;
 
 #[derive(Clone, Copy)]
-struct Memory {
+struct CachedDigest {
     stat: Stat,
     checksum: Checksum,
     /// For further processes as well, in the log.
     logged: bool,
 }
 
-pub struct Remembered {
+pub struct DigestCache {
     log: PathBuf,
     settled: Duration,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<DigestTable>>,
 }
 
 /// The state of a file. The time of change is the kernel's own: a program can put back the time of modification
@@ -83,14 +83,14 @@ impl From<&Metadata> for Stat {
     }
 }
 
-impl Remembered {
+impl DigestCache {
     /// Lines are kept in the file `log`, which is read at the first question.
     pub fn new(log: PathBuf) -> Self {
         Self { log, settled: SETTLED, known: Mutex::new(None) }
     }
 
     /// What is remembered of a file that has not changed since.
-    pub fn recall(&self, path: &Path, algorithm: Algorithm) -> io::Result<Option<Checksum>> {
+    pub fn cached(&self, path: &Path, algorithm: Algorithm) -> io::Result<Option<Checksum>> {
         let key = (std::path::absolute(path)?, algorithm);
         let stat = Stat::of(&key.0)?;
         let known = self.with(|known| known.get(&key).copied());
@@ -111,12 +111,12 @@ impl Remembered {
                 // A cache that cannot be written only costs time.
                 let _ = self.append(&key.0, stat, checksum);
             }
-            self.with(|known| known.insert(key, Memory { stat, checksum, logged: logged || settled }));
+            self.with(|known| known.insert(key, CachedDigest { stat, checksum, logged: logged || settled }));
         }
         Ok(checksum)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut DigestTable) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         act(known.get_or_insert_with(|| {
             let bytes = files::read(&self.log).unwrap_or_default();
@@ -151,7 +151,7 @@ fn check(line: &str) -> String {
     blake3::hash(line.as_bytes()).to_hex()[..CHECK].to_owned()
 }
 
-fn parse(line: &str) -> Option<((PathBuf, Algorithm), Memory)> {
+fn parse(line: &str) -> Option<((PathBuf, Algorithm), CachedDigest)> {
     let (own, line) = line.split_once(' ')?;
     if own != check(line) {
         return None;
@@ -165,7 +165,7 @@ fn parse(line: &str) -> Option<((PathBuf, Algorithm), Memory)> {
     let (modified, changed) = ((signed()?, signed()?), (signed()?, signed()?));
     let path = PathBuf::from(fields.next()?);
     let stat = Stat { device, inode, size, modified, changed };
-    Some(((path, checksum.algorithm), Memory { stat, checksum, logged: true }))
+    Some(((path, checksum.algorithm), CachedDigest { stat, checksum, logged: true }))
 }
 
 #[cfg(test)]
@@ -206,16 +206,16 @@ mod tests {
         }
 
         /// As a further process.
-        fn remembered(&self, settled: Duration) -> Remembered {
-            Remembered { settled, ..Remembered::new(self.log()) }
+        fn digest_cache(&self, settled: Duration) -> DigestCache {
+            DigestCache { settled, ..DigestCache::new(self.log()) }
         }
 
         fn read(&self, settled: Duration) -> Checksum {
-            self.remembered(settled).read(&self.file(), Algorithm::Blake3, &GO_ON).unwrap()
+            self.digest_cache(settled).read(&self.file(), Algorithm::Blake3, &GO_ON).unwrap()
         }
 
-        fn recall(&self) -> Option<Checksum> {
-            self.remembered(Duration::ZERO).recall(&self.file(), Algorithm::Blake3).unwrap()
+        fn cached(&self) -> Option<Checksum> {
+            self.digest_cache(Duration::ZERO).cached(&self.file(), Algorithm::Blake3).unwrap()
         }
     }
 
@@ -223,11 +223,11 @@ mod tests {
     fn an_unchanged_file_is_remembered_and_one_rewritten_with_its_old_size_and_time_is_not() {
         let lab = Lab::new("one");
         let first = lab.read(Duration::ZERO);
-        assert_eq!(lab.recall(), Some(first));
+        assert_eq!(lab.cached(), Some(first));
         lab.write("two");
-        assert_eq!(lab.recall(), None);
+        assert_eq!(lab.cached(), None);
         assert_eq!(lab.read(Duration::ZERO).bytes, *blake3::hash(b"two").as_bytes());
-        assert!(lab.recall().is_some_and(|found| found != first));
+        assert!(lab.cached().is_some_and(|found| found != first));
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         lab.read(Duration::ZERO);
         fs::rename(lab.file(), lab.dir.path().join("away")).unwrap();
         lab.write("two");
-        assert_eq!(lab.recall(), None);
+        assert_eq!(lab.cached(), None);
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         for put in in_its_place {
             put();
             let read = lab.read(Duration::ZERO);
-            assert_eq!(lab.recall(), Some(read));
+            assert_eq!(lab.cached(), Some(read));
             fs::remove_file(&log).unwrap();
         }
     }
@@ -271,9 +271,9 @@ mod tests {
     #[test]
     fn a_line_is_appended_only_when_it_says_something_new() {
         let lab = Lab::new("one");
-        let remembered = lab.remembered(Duration::ZERO);
+        let digest_cache = lab.digest_cache(Duration::ZERO);
         for _ in 0..3 {
-            remembered.read(&lab.file(), Algorithm::Blake3, &GO_ON).unwrap();
+            digest_cache.read(&lab.file(), Algorithm::Blake3, &GO_ON).unwrap();
         }
         assert_eq!(fs::read_to_string(lab.log()).unwrap().lines().count(), 1);
     }
@@ -288,10 +288,10 @@ mod tests {
                 let mut flipped = sound.clone();
                 flipped[at] ^= 1 << bit;
                 fs::write(lab.log(), &flipped).unwrap();
-                assert_eq!(lab.recall(), None, "bit {bit} of byte {at}");
+                assert_eq!(lab.cached(), None, "bit {bit} of byte {at}");
             }
         }
         fs::write(lab.log(), [b"blake3:00 1 2\n\xff\n", sound.as_slice()].concat()).unwrap();
-        assert!(lab.recall().is_some());
+        assert!(lab.cached().is_some());
     }
 }

@@ -14,7 +14,7 @@ const NAME: usize = 200;
 
 /// The place of a source below a directory of data: host and path of a URL, the path itself of a path. Never leads
 /// out of the directory.
-pub(super) fn place_of(source: &str) -> PathBuf {
+pub(super) fn path_of(source: &str) -> PathBuf {
     let Some((_, rest)) = source.split_once("://") else {
         let normal = Path::new(source).components().filter(|part| matches!(part, Component::Normal(_)));
         return normal.collect();
@@ -41,7 +41,7 @@ fn name(segment: &str) -> String {
 
 /// Puts a file with the declared bytes to `target`, in one step: as a hard link, or a copy where that cannot be.
 /// Answers with the digest of what came there, if it is another one; then nothing is kept.
-pub(super) fn put(
+pub(super) fn link_or_copy(
     from: &Path,
     target: &Path,
     declared: Checksum,
@@ -96,11 +96,11 @@ mod tests {
             ("/abs/train.txt", "abs/train.txt"),
         ];
         for (source, place) in cases {
-            assert_eq!(place_of(source), Path::new(place), "{source}");
+            assert_eq!(path_of(source), Path::new(place), "{source}");
         }
         let long = format!("https://example.org/{}", "x".repeat(5000));
-        assert_eq!(place_of(&long).file_name().unwrap().len(), NAME);
-        assert_ne!(place_of(&long), place_of(&format!("{long}x")));
+        assert_eq!(path_of(&long).file_name().unwrap().len(), NAME);
+        assert_ne!(path_of(&long), path_of(&format!("{long}x")));
     }
 
     static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -114,7 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (from, target) = (dir.path().join("from"), dir.path().join("a/b/to"));
         fs::write(&from, "bytes").unwrap();
-        assert_eq!(put(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), None);
+        assert_eq!(link_or_copy(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), None);
         assert_eq!(fs::read_to_string(&target).unwrap(), "bytes");
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
     }
@@ -126,7 +126,7 @@ mod tests {
         fs::create_dir(&mirror).unwrap();
         fs::write(dir.path().join("real"), "bytes").unwrap();
         std::os::unix::fs::symlink("../real", mirror.join("link")).unwrap();
-        assert_eq!(put(&mirror.join("link"), &target, blake3(b"bytes"), &GO_ON).unwrap(), None);
+        assert_eq!(link_or_copy(&mirror.join("link"), &target, blake3(b"bytes"), &GO_ON).unwrap(), None);
         assert!(fs::symlink_metadata(&target).unwrap().is_file());
         assert_eq!(fs::read_to_string(&target).unwrap(), "bytes");
     }
@@ -136,7 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (from, target) = (dir.path().join("from"), dir.path().join("to"));
         fs::write(&from, "other").unwrap();
-        assert_eq!(put(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), Some(blake3(b"other")));
+        assert_eq!(link_or_copy(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), Some(blake3(b"other")));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         // The same where the file is copied.
         assert_eq!(copy(&from, &target, blake3(b"bytes"), &GO_ON).unwrap(), blake3(b"other"));

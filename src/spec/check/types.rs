@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::suggest::clipped;
+use crate::spec::suggest::clipped;
 
 /// Whether a value has the type, or is one of the constants, of a schema.
 pub(super) fn type_fits(schema: &Value, value: &Value) -> bool {

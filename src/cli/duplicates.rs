@@ -34,7 +34,7 @@ pub fn find(plan: &Plan, states: &[State]) -> Vec<(usize, usize)> {
 }
 
 /// Points them out.
-pub fn tell(plan: &Plan, states: &[State], ui: &Ui) {
+pub fn report(plan: &Plan, states: &[State], ui: &Ui) {
     let found = find(plan, states);
     for &(first, second) in found.iter().take(SHOWN) {
         let [first, second] = [first, second].map(|index| plan.instance(index).id.as_str());

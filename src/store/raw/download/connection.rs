@@ -11,7 +11,7 @@ use ureq::http::response::Parts;
 use ureq::typestate::WithoutBody;
 
 use super::super::read::heed;
-use super::{BEAT, Trouble, judge, passing};
+use super::{AttemptError, BEAT, judge, passing};
 
 /// Bytes that are handed on at a time.
 const PIECE: usize = 1 << 16;
@@ -19,56 +19,56 @@ const PIECE: usize = 1 << 16;
 const AHEAD: usize = 16;
 
 /// The beginning of an answer.
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub parts: Parts,
     /// Of the body, as announced.
     pub length: Option<u64>,
 }
 
-enum Heard {
-    Head(Box<Head>),
+enum Received {
+    ResponseHead(Box<ResponseHead>),
     Bytes(Vec<u8>),
     End,
 }
 
-pub(super) struct Line<'a> {
-    heard: Receiver<Result<Heard, Trouble>>,
+pub(super) struct Connection<'a> {
+    received: Receiver<Result<Received, AttemptError>>,
     interrupt: &'a AtomicBool,
 }
 
-impl<'a> Line<'a> {
+impl<'a> Connection<'a> {
     /// Sends a request. The thread ends with the answer, or soon after nobody listens any more.
-    pub fn open(request: RequestBuilder<WithoutBody>, interrupt: &'a AtomicBool) -> Result<Self, Trouble> {
-        let (tell, heard) = sync_channel(AHEAD);
+    pub fn open(request: RequestBuilder<WithoutBody>, interrupt: &'a AtomicBool) -> Result<Self, AttemptError> {
+        let (tell, received) = sync_channel(AHEAD);
         let run = move || {
-            let end = ask(request, &tell).map(|()| Heard::End);
+            let end = ask(request, &tell).map(|()| Received::End);
             // Nobody may be left to hear it.
             drop(tell.send(end));
         };
-        thread::Builder::new().name("download".to_owned()).spawn(run).map_err(Trouble::Store)?;
-        Ok(Self { heard, interrupt })
+        thread::Builder::new().name("download".to_owned()).spawn(run).map_err(AttemptError::Store)?;
+        Ok(Self { received, interrupt })
     }
 
-    pub fn head(&mut self) -> Result<Head, Trouble> {
+    pub fn head(&mut self) -> Result<ResponseHead, AttemptError> {
         match self.next()? {
-            Heard::Head(head) => Ok(*head),
-            Heard::Bytes(_) | Heard::End => Err(passing("the server sent no answer")),
+            Received::ResponseHead(head) => Ok(*head),
+            Received::Bytes(_) | Received::End => Err(passing("the server sent no answer")),
         }
     }
 
     /// What came next of the body; `None` at its end.
-    pub fn bytes(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+    pub fn bytes(&mut self) -> Result<Option<Vec<u8>>, AttemptError> {
         match self.next()? {
-            Heard::Bytes(bytes) => Ok(Some(bytes)),
-            Heard::Head(_) | Heard::End => Ok(None),
+            Received::Bytes(bytes) => Ok(Some(bytes)),
+            Received::ResponseHead(_) | Received::End => Ok(None),
         }
     }
 
-    fn next(&self) -> Result<Heard, Trouble> {
+    fn next(&self) -> Result<Received, AttemptError> {
         loop {
-            heed(self.interrupt).map_err(|_| Trouble::Stopped)?;
-            match self.heard.recv_timeout(BEAT) {
-                Ok(heard) => return heard,
+            heed(self.interrupt).map_err(|_| AttemptError::Stopped)?;
+            match self.received.recv_timeout(BEAT) {
+                Ok(received) => return received,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(passing("the line to the server was lost")),
             }
@@ -76,16 +76,19 @@ impl<'a> Line<'a> {
     }
 }
 
-fn ask(request: RequestBuilder<WithoutBody>, tell: &SyncSender<Result<Heard, Trouble>>) -> Result<(), Trouble> {
+fn ask(
+    request: RequestBuilder<WithoutBody>,
+    tell: &SyncSender<Result<Received, AttemptError>>,
+) -> Result<(), AttemptError> {
     let (parts, body) = request.call().map_err(judge)?.into_parts();
     let length = body.content_length();
     let mut reader = body.into_reader();
-    let mut told = tell.send(Ok(Heard::Head(Box::new(Head { parts, length }))));
+    let mut told = tell.send(Ok(Received::ResponseHead(Box::new(ResponseHead { parts, length }))));
     let mut buffer = vec![0; PIECE];
     while told.is_ok() {
         match reader.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) => told = tell.send(Ok(Heard::Bytes(buffer[..count].to_vec()))),
+            Ok(count) => told = tell.send(Ok(Received::Bytes(buffer[..count].to_vec()))),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(passing(error.to_string())),
         }

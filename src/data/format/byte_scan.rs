@@ -2,7 +2,7 @@
 //! fields of any length are found without guessing how long they are.
 
 /// The places of two bytes, in order.
-pub(super) struct Marks<'a> {
+pub(super) struct ByteScan<'a> {
     rest: &'a [u8],
     /// Where `rest` begins.
     next: usize,
@@ -11,13 +11,13 @@ pub(super) struct Marks<'a> {
     bytes: [u8; 2],
 }
 
-impl<'a> Marks<'a> {
+impl<'a> ByteScan<'a> {
     pub fn new(text: &'a [u8], bytes: [u8; 2]) -> Self {
         Self { rest: text, next: 0, found: 0, bytes }
     }
 }
 
-impl Iterator for Marks<'_> {
+impl Iterator for ByteScan<'_> {
     type Item = usize;
 
     #[inline]
@@ -63,7 +63,7 @@ mod tests {
         #[test]
         fn all_places_are_found(text in prop::collection::vec(0u8..6, 0..200), bytes in prop::array::uniform2(0u8..6)) {
             let plainly: Vec<usize> = (0..text.len()).filter(|&place| bytes.contains(&text[place])).collect();
-            prop_assert_eq!(Marks::new(&text, bytes).collect::<Vec<_>>(), plainly);
+            prop_assert_eq!(ByteScan::new(&text, bytes).collect::<Vec<_>>(), plainly);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::thread::{Builder, Scope};
 type Work<'env> = Box<dyn FnOnce() + Send + 'env>;
 
 /// As many threads as there was ever work for at a time; they end when this is dropped.
-pub(super) struct Crew<'scope, 'env> {
+pub(super) struct ThreadPool<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     sender: Sender<Work<'env>>,
     queue: Arc<Queue<'env>>,
@@ -22,7 +22,7 @@ struct Queue<'env> {
     idle: AtomicUsize,
 }
 
-impl<'scope, 'env> Crew<'scope, 'env> {
+impl<'scope, 'env> ThreadPool<'scope, 'env> {
     pub fn new(scope: &'scope Scope<'scope, 'env>) -> Self {
         let (sender, receiver) = mpsc::channel();
         Self { scope, sender, queue: Arc::new(Queue { receiver: Mutex::new(receiver), idle: AtomicUsize::new(0) }) }

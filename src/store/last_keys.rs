@@ -32,7 +32,7 @@ pub struct LastKeys {
 }
 
 /// What one file says.
-struct Known {
+struct KeyFile {
     path: PathBuf,
     /// Time since the pipeline was last run.
     age: Duration,
@@ -84,7 +84,7 @@ impl Store {
     /// What [`Store::gc`] keeps. A pipeline is out of use when it was not run for that long, and its file is gone or has
     /// another name for it.
     pub fn last_keys(&self, unused: Duration) -> Result<LastKeys, StoreError> {
-        let known: Vec<Known> = list(&self.dir().join("pipelines"))?.into_iter().filter_map(Known::read).collect();
+        let known: Vec<KeyFile> = list(&self.dir().join("pipelines"))?.into_iter().filter_map(KeyFile::read).collect();
         let mut newest: BTreeMap<&Path, Duration> = BTreeMap::new();
         let mut names = BTreeSet::new();
         for known in &known {
@@ -126,7 +126,7 @@ impl Store {
     }
 }
 
-impl Known {
+impl KeyFile {
     fn read(path: PathBuf) -> Option<Self> {
         let text = read_text(&path).ok()?;
         let first = text.lines().next().and_then(|line| line.strip_prefix("# "));
