@@ -49,6 +49,7 @@ pub fn setup(data: &TrainingData, dim: usize) -> Setup<'_> {
         hops: 0,
         pooling: Pooling::Mean,
         negatives: 1,
+        log_q: false,
         rule: PLAIN,
         device: Device::Cpu,
     }
