@@ -217,6 +217,7 @@ fn setup(data: &TrainingData) -> Setup<'_> {
         hops: 0,
         pooling: Default::default(),
         negatives: 1,
+        log_q: false,
         rule: Rule::default(),
         device: Device::Cpu,
     }
