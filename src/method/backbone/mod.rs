@@ -2,6 +2,8 @@
 
 mod lightgcn;
 mod mf;
+#[cfg(feature = "torch")]
+mod sasrec;
 
 use super::data::Histories;
 use super::params::Parameters;
@@ -42,6 +44,8 @@ pub struct BackboneTraits {
     pub hops: usize,
     /// How a vector is made of its hops.
     pub pooling: Pooling,
+    /// Heads that the width is divided among, 0 if it is not divided.
+    pub heads: usize,
     /// Names of the loss terms that it adds to those of the loss.
     pub terms: &'static [&'static str],
     /// Trained numbers beside the two tables, and numbers that a step holds per node: for the estimate of memory.
@@ -55,6 +59,10 @@ pub struct Numbers {
     pub per_node: u64,
     /// Per row of a batch.
     pub per_row: u64,
+    /// Per row of a batch, times the width of the trained vectors.
+    pub per_row_and_width: u64,
+    /// Trained, per square of the width: those of dense layers.
+    pub per_width_squared: u64,
     /// Per two rows of a batch.
     pub per_pair_of_rows: u64,
 }
@@ -106,4 +114,6 @@ methods! {
     start_backbone;
     mf::Mf,
     lightgcn::LightGcn,
+    #[cfg(feature = "torch")]
+    sasrec::SasRec,
 }
