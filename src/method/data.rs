@@ -1,5 +1,6 @@
 //! What trainings learn from: the graph of the training pairs, and on demand what else a method asks for.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::MethodError;
@@ -40,7 +41,7 @@ impl TrainingData {
         if self.interactions.time.is_none() && !self.interactions.is_empty() {
             return Err(MethodError::NoTimes);
         }
-        Ok(self.sequences.get_or_init(|| Sequences::new(self.graph.n_users, &self.interactions)))
+        Ok(self.sequences.get_or_init(|| Sequences::new(self.graph.n_users, &[&self.interactions])))
     }
 }
 
@@ -52,17 +53,19 @@ pub struct Sequences {
 }
 
 impl Sequences {
-    /// Of `n_users` users.
-    pub fn new(n_users: usize, interactions: &Interactions) -> Self {
-        let time = |row: usize| interactions.time.as_ref().map_or(0, |times| times[row]);
-        let mut rows: Vec<usize> = (0..interactions.len()).collect();
-        rows.sort_by_key(|&row| (interactions.user[row], time(row)));
+    /// Of `n_users` users, from these parts of the data; those without times come last.
+    pub fn new(n_users: usize, parts: &[&Interactions]) -> Self {
+        let time = |part: &Interactions, row: usize| part.time.as_ref().map_or(i64::MAX, |times| times[row]);
+        let rows =
+            |part| (0..Interactions::len(part)).map(move |row| (part.user[row], time(part, row), part.item[row]));
+        let mut rows: Vec<(u32, i64, u32)> = parts.iter().flat_map(|part| rows(*part)).collect();
+        rows.sort_by_key(|&(user, time, _)| (user, time));
         let mut start = vec![0; n_users + 1];
-        interactions.user.iter().for_each(|&user| start[user as usize + 1] += 1);
+        rows.iter().for_each(|&(user, ..)| start[user as usize + 1] += 1);
         for user in 0..n_users {
             start[user + 1] += start[user];
         }
-        Self { start, items: rows.into_iter().map(|row| interactions.item[row]).collect() }
+        Self { start, items: rows.into_iter().map(|(_, _, item)| item).collect() }
     }
 
     pub fn of(&self, user: u32) -> &[u32] {
@@ -83,23 +86,20 @@ impl Sequences {
 #[derive(Clone, Copy)]
 pub struct Histories<'a> {
     pub train: &'a TrainingData,
-    /// Interactions after those of the training part that are known as well.
+    /// Interactions beside those of the training part that are known as well.
     pub then: Option<&'a Interactions>,
 }
 
-impl Histories<'_> {
-    /// The items of each user in the order of time, those that came after training last.
+impl<'a> Histories<'a> {
+    /// The items of each user in the order of time, of both parts together: what is held out at random lies among what was
+    /// learned from, not behind it. Of equal times, those of the training part come first.
     ///
     /// # Errors
     /// The training part has no times.
-    pub fn sequences(&self) -> Result<Vec<Vec<u32>>, MethodError> {
+    pub fn sequences(&self) -> Result<Cow<'a, Sequences>, MethodError> {
         let train = self.train.sequences()?;
-        let then = self.then.map(|then| Sequences::new(self.train.graph.n_users, then));
-        let of = |user: u32| {
-            let later = then.iter().flat_map(|then| then.of(user));
-            train.of(user).iter().chain(later).copied().collect()
-        };
-        Ok((0..self.train.graph.n_users as u32).map(of).collect())
+        let both = |then| Sequences::new(self.train.graph.n_users, &[&self.train.interactions, then]);
+        Ok(self.then.map_or(Cow::Borrowed(train), |then| Cow::Owned(both(then))))
     }
 }
 
@@ -121,10 +121,23 @@ mod tests {
         let data = TrainingData::new(log(&[(1, 4, 9), (0, 2, 5), (1, 3, 1), (0, 1, 5), (1, 0, 9)]));
         let sequences = data.sequences().unwrap();
         assert_eq!((sequences.of(0), sequences.of(1)), (&[2, 1][..], &[3, 4, 0][..]));
-        let later = log(&[(1, 2, 3), (1, 1, 2)]);
-        let known = Histories { train: &data, then: Some(&later) }.sequences().unwrap();
-        assert_eq!(known, [vec![2, 1], vec![3, 4, 0, 1, 2]]);
+        let held_out = log(&[(1, 2, 9), (1, 1, 2)]);
+        let known = Histories { train: &data, then: Some(&held_out) }.sequences().unwrap();
+        assert_eq!((known.of(0), known.of(1)), (&[2, 1][..], &[3, 1, 4, 0, 2][..]));
+        let without_times = Interactions { time: None, ..held_out };
+        let known = Histories { train: &data, then: Some(&without_times) }.sequences().unwrap();
+        assert_eq!(known.of(1), [3, 4, 0, 2, 1]);
         assert_eq!(data.popularity(), [1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn each_position_is_followed_by_its_positive() {
+        for (length, expected) in [(1, (&[1][..], &[9][..])), (2, (&[7, 1], &[1, 9])), (9, (&[4, 7, 1], &[7, 1, 9]))] {
+            assert_eq!(Sequences::positions(&[4, 7, 1, 9], length), expected);
+        }
+        for sequence in [&[][..], &[5]] {
+            assert_eq!(Sequences::positions(sequence, 3), (&[][..], &[][..]));
+        }
     }
 
     #[test]

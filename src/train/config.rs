@@ -415,6 +415,10 @@ impl Gradient {
     /// What the chosen methods ask of each other.
     fn check_combination(&self) -> Result<(), Mistake> {
         let (backbone, loss) = (self.backbone.traits(), self.loss.traits());
+        if backbone.heads > 0 && !self.dim.is_multiple_of(backbone.heads) {
+            let message = format!("`dim: {}` cannot be divided among {} heads", self.dim, backbone.heads);
+            return Err(Mistake::new(&["backbone", self.backbone.name(), "heads"], message));
+        }
         let Some(sampler) = &self.sampler else {
             let message = format!("means nothing for `loss: {}`, which takes no negatives", self.loss.name());
             return Mistake::unless(self.negatives == 1, &["negatives"], message);

@@ -83,9 +83,9 @@ pub enum TrainError {
     #[error(transparent)]
     Measure(#[from] MetricError),
     #[error(
-        "there are {pairs} training pairs, not one batch of {batch_size}: lower `batch_size`, or write `drop_last: false`"
+        "there are {count} training {units}, not one batch of {batch_size}: lower `batch_size`, or write `drop_last: false`"
     )]
-    NoBatch { pairs: usize, batch_size: usize },
+    NoBatch { count: usize, units: &'static str, batch_size: usize },
     #[error("no user has two training items, so no sequence has a position to learn from")]
     NoPosition,
     #[error(
@@ -275,12 +275,14 @@ impl<'a> Training<'a> {
                 RowSource::Sequences { sequences, users, length }
             }
         };
-        let units = rows.len();
-        if matches!(rows, RowSource::Sequences { .. }) && units == 0 {
-            return Err(TrainError::NoPosition);
-        }
-        if units == 0 || gradient.drop_last && units < gradient.batch_size {
-            return Err(TrainError::NoBatch { pairs: units, batch_size: gradient.batch_size });
+        let (count, batch_size) = (rows.len(), gradient.batch_size);
+        let units = match rows {
+            RowSource::Pairs(_) => "pairs",
+            RowSource::Sequences { .. } if count == 0 => return Err(TrainError::NoPosition),
+            RowSource::Sequences { .. } => "sequences",
+        };
+        if count == 0 || gradient.drop_last && count < batch_size {
+            return Err(TrainError::NoBatch { count, units, batch_size });
         }
         Ok(Self {
             config,

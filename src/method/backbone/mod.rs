@@ -11,6 +11,8 @@ mod ngcf;
 mod simgcl;
 #[cfg(feature = "torch")]
 mod xsimgcl;
+#[cfg(feature = "torch")]
+mod sasrec;
 
 use super::data::Histories;
 use super::params::Parameters;
@@ -53,6 +55,8 @@ pub struct BackboneTraits {
     pub hop_width: Option<usize>,
     /// How a vector is made of its hops.
     pub pooling: Pooling,
+    /// Heads that the width is divided among, 0 if it is not divided.
+    pub heads: usize,
     /// Names of the loss terms that it adds to those of the loss.
     pub terms: &'static [&'static str],
     /// Trained numbers beside the two tables, and numbers that a step holds per node: for the estimate of memory.
@@ -68,6 +72,10 @@ pub struct Numbers {
     pub per_node_fixed: u64,
     /// Per row of a batch.
     pub per_row: u64,
+    /// Per row of a batch, times the width of the trained vectors.
+    pub per_row_and_width: u64,
+    /// Trained, per square of the width: those of dense layers.
+    pub per_width_squared: u64,
     /// Per two rows of a batch.
     pub per_pair_of_rows: u64,
 }
@@ -127,4 +135,6 @@ methods! {
     simgcl::SimGcl,
     #[cfg(feature = "torch")]
     xsimgcl::XSimGcl,
+    #[cfg(feature = "torch")]
+    sasrec::SasRec,
 }

@@ -267,10 +267,11 @@ impl<M: Module> Backbone for Adapter<'_, M> {
             None => tch::no_grad(|| self.module.encode(&self.tensors, &pass, Queries::Users)),
             Some(length) => {
                 let sequences = histories.sequences()?;
-                let ends: Vec<&[u32]> =
-                    sequences.iter().map(|items| &items[items.len().saturating_sub(length)..]).collect();
+                let users = 0..self.data.graph.n_users as u32;
+                let of_users = users.map(|user| sequences.of(user));
+                let ends: Vec<&[u32]> = of_users.map(|items| &items[items.len().saturating_sub(length)..]).collect();
                 let parts: Vec<(Tensor, Tensor)> = ends
-                    .chunks(USERS)
+                    .chunks((POSITIONS / length.max(1)).max(1))
                     .map(|ends| tch::no_grad(|| self.module.encode(&self.tensors, &pass, Queries::Ends(ends))))
                     .collect();
                 let queries = Tensor::cat(&parts.iter().map(|part| &part.0).collect::<Vec<_>>(), 0);
@@ -283,5 +284,5 @@ impl<M: Module> Backbone for Adapter<'_, M> {
     }
 }
 
-/// Users whose histories are encoded together.
-const USERS: usize = 1024;
+/// Positions of the histories that are encoded together.
+const POSITIONS: usize = 1 << 14;
