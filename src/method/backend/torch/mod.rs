@@ -17,6 +17,8 @@ mod present;
 #[cfg(feature = "torch")]
 pub mod propagation;
 #[cfg(feature = "torch")]
+pub mod row_loss;
+#[cfg(feature = "torch")]
 pub mod tensor;
 #[cfg(feature = "torch")]
 pub mod tensors;
