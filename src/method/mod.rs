@@ -14,6 +14,8 @@
 
 pub mod backbone;
 pub mod backend;
+#[cfg(test)]
+pub mod conformance;
 pub mod data;
 mod init;
 pub mod loss;

@@ -328,7 +328,10 @@ impl Config {
                 if let Some(key) = misplaced.first() {
                     let message =
                         format!("means nothing for `recommender: {}`, which needs no gradient", method.name());
-                    let help = format!("take `{key}` out, or choose a `backbone` instead of the recommender");
+                    let help = match *key {
+                        "backbone" => "take `backbone` or `recommender` out".to_owned(),
+                        _ => format!("take `{key}` out, or choose a `backbone` in the place of the recommender"),
+                    };
                     return Err(Mistake::new(&[key], message).with_help(help));
                 }
                 method.check()
@@ -421,7 +424,9 @@ impl Gradient {
         }
         let Some(sampler) = &self.sampler else {
             let message = format!("means nothing for `loss: {}`, which takes no negatives", self.loss.name());
-            return Mistake::unless(self.negatives == 1, &["negatives"], message);
+            let mistake =
+                || Mistake::new(&["negatives"], message).with_help("take `negatives` out, or choose another loss");
+            return if self.negatives == 1 { Ok(()) } else { Err(mistake()) };
         };
         let (traits, name) = (sampler.traits(), sampler.name());
         if loss.negatives == Need::Forbidden {
@@ -430,7 +435,9 @@ impl Gradient {
         }
         if !traits.many && self.negatives > 1 {
             let message = format!("`sampler: {name}` gives one negative per positive, not {}", self.negatives);
-            return Err(Mistake::new(&["negatives"], message));
+            return Err(
+                Mistake::new(&["negatives"], message).with_help("write `negatives: 1`, or choose another sampler")
+            );
         }
         if traits.by_hops && backbone.hops == 0 {
             let message =

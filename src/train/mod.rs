@@ -5,6 +5,8 @@
 mod candidates;
 mod checkpoint;
 pub mod config;
+#[cfg(test)]
+mod conformance;
 mod cosine;
 mod device;
 mod fit;

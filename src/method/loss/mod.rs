@@ -2,6 +2,8 @@
 
 mod bce;
 mod bpr;
+#[cfg(feature = "torch")]
+mod direct_au;
 mod in_batch;
 mod scored;
 mod softmax;
@@ -62,8 +64,8 @@ impl LossRows<'_> {
 
 /// A loss at work. Its results must not depend on the number of threads.
 pub trait Loss: Send {
-    /// Name of the loss in the curve, and the mean over the rows. Writes the gradient, which has as many numbers as there are
-    /// rows of each kind.
+    /// The mean over the rows, under the name that it has in the curve, and after it named parts of it, if there are any. Writes
+    /// the gradient of that mean, which has as many numbers as there are rows of each kind.
     fn evaluate(
         &mut self,
         rows: &LossRows,
@@ -89,4 +91,6 @@ methods! {
     bce::Bce,
     softmax::Softmax,
     in_batch::InBatchSoftmax,
+    #[cfg(feature = "torch")]
+    direct_au::DirectAu,
 }

@@ -1,6 +1,7 @@
 //! How trainings are spelt, and which combinations are refused.
 
 use super::*;
+use crate::method::{LOSSES, SAMPLERS};
 use serde_json::{Value, json};
 
 fn read(value: Value) -> Result<Config, serde_json::Error> {
@@ -86,5 +87,120 @@ fn corrections_need_negatives_of_known_probability() {
         let mistake = check(sampler).unwrap_err();
         assert_eq!(mistake.path, ["loss", "softmax", "log_q"]);
         assert!(mistake.message.contains(sampler) && mistake.help.is_some());
+    }
+}
+
+/// Reads a training and answers what is wrong with it: where, what, and what to do.
+fn mistake(mut written: Value) -> (String, String, String) {
+    written["seed"] = json!(1);
+    let Mistake { path, message, help } = read(written.clone()).unwrap().check().expect_err(&written.to_string());
+    (path.join("."), message, help.unwrap_or_else(|| panic!("{written}: no help")))
+}
+
+#[test]
+fn what_only_gradients_need_means_nothing_for_a_recommender() {
+    let keys = [
+        ("backbone", json!("mf")),
+        ("dim", json!(32)),
+        ("sampler", json!("uniform")),
+        ("negatives", json!(1)),
+        ("loss", json!("bpr")),
+        ("score", json!("cosine")),
+        ("optimizer", json!({ "lr": 0.1 })),
+        ("schedule", json!({ "cosine": {} })),
+        ("batch_size", json!(64)),
+        ("epochs", json!(10)),
+        ("reg", json!({ "weight": 0.1 })),
+        ("select", json!("last")),
+        ("device", json!("cpu")),
+        ("drop_last", json!(true)),
+    ];
+    for (key, value) in keys {
+        let (path, message, help) = mistake(json!({ "recommender": "item_knn", key: value }));
+        assert_eq!(path, key);
+        assert!(message.contains("means nothing for `recommender: item_knn`"), "{message}");
+        assert!(help.contains(&format!("take `{key}`")) && help.contains("`backbone`"), "{help}");
+    }
+    let alone = json!({ "recommender": { "item_knn": { "neighbours": 3 } }, "seed": 1, "top_k": 5, "mask": "train" });
+    assert_eq!(read(alone).unwrap().check(), Ok(()));
+}
+
+#[test]
+fn a_training_is_one_of_a_backbone_or_a_recommender() {
+    let (path, message, help) = mistake(json!({}));
+    assert_eq!((path, &message[..]), (String::new(), "neither `backbone` nor `recommender` is given"));
+    assert!(help.contains("`backbone: mf`") && help.contains("`recommender: popularity`"), "{help}");
+    let (path, message, help) = mistake(json!({ "backbone": "lightgcn", "recommender": "popularity" }));
+    assert_eq!(path, "backbone");
+    assert!(message.contains("`recommender: popularity`"), "{message}");
+    assert_eq!(help, "take `backbone` or `recommender` out");
+}
+
+/// Of the losses that take none: neither a sampler nor a number of negatives.
+#[test]
+fn negatives_are_refused_where_the_loss_takes_none() {
+    let forbidding = LOSSES.iter().filter(|entry| (entry.traits)(&json!({})).negatives == Need::Forbidden);
+    let names: Vec<&str> = forbidding.map(|entry| entry.name).collect();
+    assert!(names.contains(&"in_batch_softmax"));
+    for loss in names {
+        for sampler in SAMPLERS.iter().map(|entry| entry.name) {
+            let (path, message, help) = mistake(json!({ "backbone": "mf", "loss": loss, "sampler": sampler }));
+            assert_eq!(path, "sampler");
+            assert!(message.contains(&format!("`loss: {loss}` takes no negatives")), "{message}");
+            assert_eq!(help, "take `sampler` out, or choose another loss");
+        }
+        let (path, message, help) = mistake(json!({ "backbone": "mf", "loss": loss, "negatives": 4 }));
+        assert_eq!(path, "negatives");
+        assert!(
+            message.contains(&format!("`loss: {loss}`")) && help.contains("take `negatives` out"),
+            "{message}: {help}"
+        );
+        assert_eq!(read(json!({ "backbone": "mf", "loss": loss, "seed": 1 })).unwrap().check(), Ok(()));
+    }
+}
+
+#[test]
+fn several_negatives_are_refused_where_the_sampler_gives_one() {
+    for sampler in SAMPLERS {
+        let several = json!({ "backbone": "mf", "sampler": sampler.name, "negatives": 3, "seed": 1 });
+        if (sampler.traits)(&(sampler.canonical)(&json!({})).unwrap()).many {
+            assert_eq!(read(several).unwrap().check(), Ok(()), "{}", sampler.name);
+            continue;
+        }
+        let (path, message, help) = mistake(several);
+        assert_eq!(path, "negatives");
+        assert!(message.contains(&format!("`sampler: {}` gives one negative", sampler.name)), "{message}");
+        assert!(message.contains("not 3") && help.contains("`negatives: 1`"), "{message}: {help}");
+    }
+    assert_eq!(mistake(json!({ "backbone": "mf", "sampler": "cnsdiff", "negatives": 2 })).0, "negatives");
+}
+
+#[test]
+fn vectors_have_no_probability_to_correct_by() {
+    let training = |log_q: bool, generate: bool| {
+        json!({
+            "backbone": "mf", "seed": 1, "loss": { "softmax": { "log_q": log_q } },
+            "sampler": { "cnsdiff": { "generate": generate } },
+        })
+    };
+    let (path, message, help) = mistake(training(true, true));
+    assert_eq!((&path[..], &help[..]), ("loss.softmax.log_q", "write `log_q: false`"));
+    assert!(message.contains("`cnsdiff`"), "{message}");
+    assert_eq!(read(training(false, true)).unwrap().check(), Ok(()));
+    // Without generated vectors the negatives are items, of a probability that it does not tell.
+    assert!(mistake(training(true, false)).1.contains("`cnsdiff`"));
+}
+
+#[test]
+fn cosines_are_refused_where_hops_are_mixed() {
+    for sampler in SAMPLERS {
+        let cosine = json!({ "backbone": "lightgcn", "sampler": sampler.name, "score": "cosine", "seed": 1 });
+        if !(sampler.traits)(&(sampler.canonical)(&json!({})).unwrap()).by_hops {
+            assert_eq!(read(cosine).unwrap().check(), Ok(()), "{}", sampler.name);
+            continue;
+        }
+        let (path, message, help) = mistake(cosine);
+        assert_eq!((&path[..], &help[..]), ("score", "write `score: inner_product`"));
+        assert!(message.contains(sampler.name) && message.contains("`cosine`"), "{message}");
     }
 }

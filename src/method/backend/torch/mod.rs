@@ -19,6 +19,8 @@ mod present;
 #[cfg(feature = "torch")]
 pub mod propagation;
 #[cfg(feature = "torch")]
+pub mod row_loss;
+#[cfg(feature = "torch")]
 pub mod tensor;
 #[cfg(feature = "torch")]
 pub mod tensors;
