@@ -186,6 +186,7 @@ fn setup(data: &TrainingData) -> Setup<'_> {
         hops: 1,
         pooling: Pooling::Mean,
         negatives: 1,
+        log_q: false,
         rule: PLAIN,
         device: Device::Cpu,
     }

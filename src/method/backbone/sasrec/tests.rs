@@ -44,6 +44,7 @@ fn setup(data: &TrainingData, dim: usize) -> Setup<'_> {
         hops: 0,
         pooling: Default::default(),
         negatives: 1,
+        log_q: false,
         rule: Rule::Sgd { momentum: 0.0, decay: 0.0 },
         device: Device::Cpu,
     }
