@@ -44,12 +44,13 @@ pub fn ranking(graph: &Graph, test: &[(u32, u32)], recbole: Option<f64>) -> Resu
             metrics.push(Metric::new(measure.name(), k)?);
         }
     }
+    let popularity: Vec<u32> = (0..items as u32).map(|item| graph.users_of(item).len() as u32).collect();
     let evaluate = || -> Result<Vec<f64>, RankError> {
         let ranked = rank()?;
         let lists: Vec<Vec<u32>> = ranked.iter().map(|list| list.iter().map(|scored| scored.item).collect()).collect();
         let mut relevance = Relevance::new(users, test.iter().copied());
         relevance.remove(pairs(graph));
-        let evaluation = metric::evaluate(&metrics, &relevance, |user| &lists[user as usize]);
+        let evaluation = metric::evaluate(&metrics, &relevance, &popularity, |user| &lists[user as usize]);
         Ok((0..metrics.len()).map(|m| evaluation.mean(m)).collect())
     };
     tch::set_num_threads(1);

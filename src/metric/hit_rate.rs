@@ -1,6 +1,6 @@
 //! Hit rate: whether anything right was listed at all. Not SELFRec's "Hit Ratio", which is `micro_recall`.
 
-use super::Measure;
+use super::{Direction, List, Measure};
 
 pub struct HitRate;
 
@@ -17,7 +17,11 @@ impl Measure for HitRate {
         "HR@K = 1[sum_{k<=K} hit_k > 0], per user."
     }
 
-    fn value(&self, hits: &[bool], _relevant: usize, _k: usize) -> f64 {
-        f64::from(u8::from(hits.contains(&true)))
+    fn direction(&self) -> Direction {
+        Direction::HigherIsBetter
+    }
+
+    fn value(&self, list: &List, _k: usize) -> f64 {
+        f64::from(u8::from(list.hits.contains(&true)))
     }
 }

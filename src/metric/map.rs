@@ -2,7 +2,7 @@
 //! that a perfect list is worth 1 for every user. RecBole does the same; ranx and pytrec_eval divide by `|R|`, which gives
 //! less where `|R| > K`.
 
-use super::Measure;
+use super::{Direction, List, Measure};
 
 pub struct Map;
 
@@ -19,13 +19,17 @@ impl Measure for Map {
         "MAP@K = sum_{k<=K} hit_k * Precision@k / min(|R|, K), per user; the mean over users is the MAP."
     }
 
-    fn value(&self, hits: &[bool], relevant: usize, k: usize) -> f64 {
+    fn direction(&self) -> Direction {
+        Direction::HigherIsBetter
+    }
+
+    fn value(&self, list: &List, k: usize) -> f64 {
         let mut found = 0.0;
         let mut sum = 0.0;
-        for (position, _) in hits.iter().enumerate().filter(|(_, hit)| **hit) {
+        for (position, _) in list.hits.iter().enumerate().filter(|(_, hit)| **hit) {
             found += 1.0;
             sum += found / (position + 1) as f64;
         }
-        sum / relevant.min(k) as f64
+        sum / list.relevant.min(k) as f64
     }
 }

@@ -1,6 +1,6 @@
 //! Recall over all users' relevant items at once: what SELFRec prints as "Hit Ratio". Active users dominate it.
 
-use super::{Measure, count};
+use super::{Direction, List, Measure};
 
 pub struct MicroRecall;
 
@@ -17,11 +17,15 @@ impl Measure for MicroRecall {
         "MicroRecall@K = (sum of hits over all users) / (sum of |R| over all users): the mean of Recall@K weighted by |R|."
     }
 
-    fn value(&self, hits: &[bool], relevant: usize, _k: usize) -> f64 {
-        count(hits) / relevant as f64
+    fn direction(&self) -> Direction {
+        Direction::HigherIsBetter
     }
 
-    fn weight(&self, relevant: usize) -> f64 {
-        relevant as f64
+    fn value(&self, list: &List, _k: usize) -> f64 {
+        list.found() / list.relevant as f64
+    }
+
+    fn weight(&self, list: &List) -> f64 {
+        list.relevant as f64
     }
 }

@@ -1,8 +1,10 @@
 //! Ranking metrics: one file each, and their list. Everything works on plain slices: what a user was shown, best
-//! first, and what would have been right. Knows nothing of scores, tensors, files or stages.
+//! first, what would have been right, and how popular items are. Knows nothing of scores, tensors, files or stages.
 //!
 //! Notation of the formulas: `R` the user's relevant items, `l_1..l_K` the list, `hit_k = 1[l_k in R]`.
 
+mod arp;
+mod direction;
 mod evaluation;
 mod groups;
 mod hit_rate;
@@ -17,6 +19,7 @@ mod relevance;
 use std::fmt;
 use std::str::FromStr;
 
+pub use direction::Direction;
 pub use evaluation::{Evaluation, evaluate};
 pub use groups::{Group, quantile_groups};
 pub use relevance::Relevance;
@@ -32,15 +35,44 @@ pub trait Measure: Sync {
     /// One sentence with the formula.
     fn doc(&self) -> &'static str;
 
-    /// The value for one user.
-    ///
-    /// `hits[k]` tells whether the item at rank `k + 1` is relevant, for the first `K` ranks at most: a list that
-    /// is shorter than `k` counts as if misses followed. `relevant = |R| > 0`, `k > 0`.
-    fn value(&self, hits: &[bool], relevant: usize, k: usize) -> f64;
+    /// Whether larger or smaller values are better.
+    fn direction(&self) -> Direction;
+
+    /// Whether values lie between 0 and 1, so that tables may show them in percent.
+    fn is_fraction(&self) -> bool {
+        true
+    }
+
+    /// Whether it looks at the popularity of items.
+    fn needs_popularity(&self) -> bool {
+        false
+    }
+
+    /// The value for one user, from the first `k > 0` ranks of the list at most: for what is right, a shorter list counts
+    /// as if misses followed.
+    fn value(&self, list: &List, k: usize) -> f64;
 
     /// The user's weight in the mean over users.
-    fn weight(&self, _relevant: usize) -> f64 {
+    fn weight(&self, _list: &List) -> f64 {
         1.0
+    }
+}
+
+/// What a user was shown, rank by rank, best first.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a> {
+    /// Whether the item is relevant.
+    pub hits: &'a [bool],
+    /// How popular the item is: its users in training. As long as `hits`.
+    pub popularity: &'a [u32],
+    /// `|R|`, how many relevant items the user has: more than 0.
+    pub relevant: usize,
+}
+
+impl List<'_> {
+    /// How many relevant items are listed.
+    fn found(&self) -> f64 {
+        self.hits.iter().filter(|&&hit| hit).count() as f64
     }
 }
 
@@ -53,6 +85,7 @@ pub const MEASURES: &[&dyn Measure] = &[
     &mrr::Mrr,
     &map::Map,
     &micro_recall::MicroRecall,
+    &arp::Arp,
 ];
 
 /// The measure called `name`.
@@ -114,18 +147,20 @@ impl Metric {
         format!("{}@{}", self.measure.title(), self.k)
     }
 
-    /// The value for one user; of `hits` (see [`Measure::value`]) the first `K` count. 0 when nothing is relevant:
-    /// such users belong in no mean.
-    pub fn value(&self, hits: &[bool], relevant: usize) -> f64 {
-        if relevant == 0 {
-            return 0.0;
-        }
-        self.measure.value(&hits[..hits.len().min(self.k)], relevant, self.k)
+    /// Whether larger or smaller values are better.
+    pub fn direction(&self) -> Direction {
+        self.measure.direction()
     }
 
-    /// The user's weight in the mean over users.
-    pub fn weight(&self, relevant: usize) -> f64 {
-        self.measure.weight(relevant)
+    /// The value for one user, and its weight in the mean over users; of `list` the first `K` ranks count. Both are 0 when
+    /// nothing is relevant: such users belong in no mean.
+    pub fn value_and_weight(&self, list: &List) -> (f64, f64) {
+        if list.relevant == 0 {
+            return (0.0, 0.0);
+        }
+        let length = list.hits.len().min(self.k);
+        let list = List { hits: &list.hits[..length], popularity: &list.popularity[..length], ..*list };
+        (self.measure.value(&list, self.k), self.measure.weight(&list))
     }
 }
 
@@ -162,10 +197,6 @@ pub fn hits(list: &[u32], relevant: &[u32]) -> Vec<bool> {
     list.iter().map(|item| relevant.binary_search(item).is_ok()).collect()
 }
 
-fn count(hits: &[bool]) -> f64 {
-    hits.iter().filter(|&&hit| hit).count() as f64
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -174,7 +205,18 @@ mod tests {
 
     fn value(metric: &str, ranks: &[usize], length: usize, relevant: usize) -> f64 {
         let hits: Vec<bool> = (1..=length).map(|rank| ranks.contains(&rank)).collect();
-        Metric::parse(metric).unwrap().value(&hits, relevant)
+        of(Metric::parse(metric).unwrap(), &hits, relevant)
+    }
+
+    /// Of a list of items that nobody has.
+    fn of(metric: Metric, hits: &[bool], relevant: usize) -> f64 {
+        metric.value_and_weight(&List { hits, popularity: &vec![0; hits.len()], relevant }).0
+    }
+
+    /// The value and the weight of a list of items of this popularity.
+    fn arp(metric: &str, popularity: &[u32]) -> (f64, f64) {
+        let hits = vec![false; popularity.len()];
+        Metric::parse(metric).unwrap().value_and_weight(&List { hits: &hits, popularity, relevant: 1 })
     }
 
     fn assert_close(left: f64, right: f64, tolerance: f64) {
@@ -209,12 +251,24 @@ mod tests {
 
     #[test]
     fn a_perfect_list_is_worth_one_and_an_empty_one_nothing() {
-        for measure in MEASURES {
+        for measure in MEASURES.iter().filter(|measure| measure.is_fraction()) {
             let metric = Metric::new(measure.name(), 3).unwrap();
-            assert_close(metric.value(&[true; 5], 3), 1.0, 1e-15);
-            assert_eq!(metric.value(&[], 3), 0.0);
-            assert_eq!(metric.value(&[false; 3], 3), 0.0);
+            assert_close(of(metric, &[true; 5], 3), 1.0, 1e-15);
+            assert_eq!(of(metric, &[], 3), 0.0);
+            assert_eq!(of(metric, &[false; 3], 3), 0.0);
+            assert_eq!(metric.direction(), Direction::HigherIsBetter);
         }
+    }
+
+    #[test]
+    fn popularity_is_the_mean_over_what_is_listed() {
+        assert_eq!(arp("arp@3", &[10, 2, 3, 100]), (5.0, 1.0));
+        assert_eq!(arp("arp@1", &[10, 2, 3, 100]), (10.0, 1.0));
+        // A short list is no less popular than a long one of the same items.
+        assert_eq!(arp("arp@20", &[10, 2]), (6.0, 1.0));
+        assert_eq!(arp("arp@20", &[]), (0.0, 0.0));
+        assert_eq!(arp("arp@2", &[u32::MAX, u32::MAX]), (f64::from(u32::MAX), 1.0));
+        assert_eq!(Metric::parse("arp@3").unwrap().direction(), Direction::LowerIsBetter);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reciprocal rank of the first right item.
 
-use super::Measure;
+use super::{Direction, List, Measure};
 
 pub struct Mrr;
 
@@ -17,7 +17,11 @@ impl Measure for Mrr {
         "MRR@K = 1 / (rank of the first hit), 0 without a hit in the first K."
     }
 
-    fn value(&self, hits: &[bool], _relevant: usize, _k: usize) -> f64 {
-        hits.iter().position(|&hit| hit).map_or(0.0, |position| 1.0 / (position + 1) as f64)
+    fn direction(&self) -> Direction {
+        Direction::HigherIsBetter
+    }
+
+    fn value(&self, list: &List, _k: usize) -> f64 {
+        list.hits.iter().position(|&hit| hit).map_or(0.0, |position| 1.0 / (position + 1) as f64)
     }
 }

@@ -1,7 +1,7 @@
 //! Normalised discounted cumulative gain with binary gains. The ideal list holds `min(|R|, K)` relevant items; an
 //! ideal made of the retrieved hits alone, as some public code has it, would inflate the value.
 
-use super::Measure;
+use super::{Direction, List, Measure};
 
 pub struct Ndcg;
 
@@ -18,10 +18,14 @@ impl Measure for Ndcg {
         "NDCG@K = sum_{k<=K} hit_k / log2(k+1), divided by sum_{k<=min(|R|,K)} 1 / log2(k+1)."
     }
 
-    fn value(&self, hits: &[bool], relevant: usize, k: usize) -> f64 {
+    fn direction(&self) -> Direction {
+        Direction::HigherIsBetter
+    }
+
+    fn value(&self, list: &List, k: usize) -> f64 {
         let gained: f64 =
-            hits.iter().enumerate().filter(|(_, hit)| **hit).map(|(position, _)| discount(position)).sum();
-        gained / ideal(relevant.min(k))
+            list.hits.iter().enumerate().filter(|(_, hit)| **hit).map(|(position, _)| discount(position)).sum();
+        gained / ideal(list.relevant.min(k))
     }
 }
 

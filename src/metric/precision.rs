@@ -1,6 +1,6 @@
 //! Precision: the share of the list that was right.
 
-use super::{Measure, count};
+use super::{Direction, List, Measure};
 
 pub struct Precision;
 
@@ -17,7 +17,11 @@ impl Measure for Precision {
         "Precision@K = sum_{k<=K} hit_k / K."
     }
 
-    fn value(&self, hits: &[bool], _relevant: usize, k: usize) -> f64 {
-        count(hits) / k as f64
+    fn direction(&self) -> Direction {
+        Direction::HigherIsBetter
+    }
+
+    fn value(&self, list: &List, k: usize) -> f64 {
+        list.found() / k as f64
     }
 }

@@ -1,6 +1,6 @@
 //! Recall: the share of the relevant items that were found. The denominator is not capped by the cut-off.
 
-use super::{Measure, count};
+use super::{Direction, List, Measure};
 
 pub struct Recall;
 
@@ -17,7 +17,11 @@ impl Measure for Recall {
         "Recall@K = sum_{k<=K} hit_k / |R|; the denominator is not capped by K."
     }
 
-    fn value(&self, hits: &[bool], relevant: usize, _k: usize) -> f64 {
-        count(hits) / relevant as f64
+    fn direction(&self) -> Direction {
+        Direction::HigherIsBetter
+    }
+
+    fn value(&self, list: &List, _k: usize) -> f64 {
+        list.found() / list.relevant as f64
     }
 }

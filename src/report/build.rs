@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::number::{decimal, gain, printed};
+use super::number::{change, decimal, printed};
 use super::protocol::model_facts;
 use super::table::{Cell, Column, Improvement, Row, Span, Table, sentence};
 use super::{Finding, Labels, Marks, Model, distinct, label_of, marks, shown};
+use crate::metric::{Direction, Metric};
 
 /// One value of one metric.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,13 +27,13 @@ pub struct Layout {
     pub columns: Vec<String>,
     /// The axis that is averaged.
     pub over: Option<String>,
-    /// Measures and cut-offs with their titles, in order.
-    pub metrics: Vec<(String, u32, String)>,
+    /// What each group of columns shows, in order.
+    pub metrics: Vec<Metric>,
     /// Digits after the point.
     pub digits: usize,
-    /// Whether values are shown times 100.
+    /// Whether fractions are shown times 100.
     pub percent: bool,
-    /// Display names of labels and axes.
+    /// Display names of labels, axes and metrics.
     pub titles: BTreeMap<String, String>,
     /// Rows that are the author's own; not empty: a line with their improvement is added.
     pub ours: Vec<String>,
@@ -50,15 +51,10 @@ impl Layout {
         if self.baselines.is_empty() { !listed(&self.ours) } else { listed(&self.baselines) }
     }
 
-    /// A value in the unit that is shown.
-    fn scaled(&self, value: f64) -> f64 {
-        if self.percent { value * 100.0 } else { value }
-    }
-
     /// A value as the reader sees it. Whatever is called best, second or strongest is so by this number: values that look
     /// the same share a place.
-    pub(super) fn printed(&self, value: f64) -> f64 {
-        printed(self.scaled(value), self.digits)
+    pub(super) fn printed(&self, column: &Column, value: f64) -> f64 {
+        printed(column.scaled(value), self.digits)
     }
 }
 
@@ -103,11 +99,14 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
         .map(|label| Row {
             title: shown(&layout.titles, &label),
             ours: layout.ours.contains(&label),
-            cells: columns.iter().map(|column| cell(layout, values.get(&key(&label, column)), expected)).collect(),
+            cells: columns
+                .iter()
+                .map(|column| cell(layout, column, values.get(&key(&label, column)), expected))
+                .collect(),
             label,
         })
         .collect();
-    (0..columns.len()).for_each(|column| rank(layout, &mut rows, column));
+    columns.iter().enumerate().for_each(|(index, column)| rank(layout, &mut rows, column, index));
     let mut facts = Vec::new();
     let mut notes = missing_notes(layout, &rows, expected);
     match &layout.over {
@@ -115,9 +114,8 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
         Some(axis) => facts.push(format!("A single {axis}.")),
         None => {}
     }
-    if layout.percent {
-        facts.push("Values in percent.".to_owned());
-    }
+    facts.extend(percent_fact(layout, &columns));
+    facts.extend(direction_fact(&columns));
     if let Some(marks) = &layout.marks {
         let (fact, further) = marks::set(marks, findings, layout, &columns, &mut rows)?;
         facts.push(fact);
@@ -133,7 +131,7 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
         row_axis: layout.rows.clone(),
         column_axes: layout.columns.clone(),
         header: header(&columns),
-        improvement: improvement(layout, &rows, columns.len()),
+        improvement: improvement(layout, &rows, &columns),
         ranked: true,
         has_sd: rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.sd_text.is_empty()),
         columns,
@@ -164,10 +162,10 @@ fn check(layout: &Layout, scores: &[Score]) -> Result<(), TableError> {
             return Err(TableError::UncoveredAxis { axis: axis.clone() });
         }
     }
-    for (metric, k, _) in &layout.metrics {
-        if !scores.iter().any(|score| score.metric == *metric && score.k == *k) {
-            let known = distinct(scores.iter().map(|score| format!("{}@{}", score.metric, score.k)));
-            return Err(TableError::UnknownMetric { metric: format!("{metric}@{k}"), known: listed(&known) });
+    let known = distinct(scores.iter().map(|score| format!("{}@{}", score.metric, score.k)));
+    for metric in &layout.metrics {
+        if !known.contains(&metric.to_string()) {
+            return Err(TableError::UnknownMetric { metric: metric.to_string(), known: listed(&known) });
         }
     }
     Ok(())
@@ -216,15 +214,17 @@ fn columns(layout: &Layout, scores: &[Score]) -> Vec<Column> {
     };
     let mut groups = distinct(scores.iter().map(|score| group(layout, score)));
     groups.sort_by_key(place);
-    let column = |labels: &Labels, (metric, k, title): &(String, u32, String)| Column {
+    let column = |labels: &Labels, metric: &Metric| Column {
         titles: labels
             .iter()
             .map(|(_, label)| shown(&layout.titles, label))
-            .chain([layout.titles.get(&format!("{metric}@{k}")).unwrap_or(title).clone()])
+            .chain([layout.titles.get(&metric.to_string()).cloned().unwrap_or_else(|| metric.title())])
             .collect(),
         labels: labels.clone(),
-        metric: metric.clone(),
-        k: *k,
+        metric: metric.measure().name().to_owned(),
+        k: metric.k() as u32,
+        direction: metric.direction(),
+        percent: layout.percent && metric.measure().is_fraction(),
     };
     groups.iter().flat_map(|labels| layout.metrics.iter().map(|metric| column(labels, metric))).collect()
 }
@@ -249,13 +249,13 @@ fn header(columns: &[Column]) -> Vec<Vec<Span>> {
     (0..levels).map(level).collect()
 }
 
-fn cell(layout: &Layout, values: Option<&Vec<f64>>, expected: usize) -> Cell {
+fn cell(layout: &Layout, column: &Column, values: Option<&Vec<f64>>, expected: usize) -> Cell {
     let Some(values) = values else {
         return Cell { missing: true, ..Cell::default() };
     };
     let moments = crate::stats::Moments::of(values);
     let missing = moments.n < expected;
-    let spelled = |value: f64| decimal(layout.scaled(value), layout.digits);
+    let spelled = |value: f64| decimal(column.scaled(value), layout.digits);
     Cell {
         missing,
         text: if missing { String::new() } else { spelled(moments.mean) },
@@ -269,36 +269,59 @@ fn cell(layout: &Layout, values: Option<&Vec<f64>>, expected: usize) -> Cell {
 
 /// Marks the best and the second best value of a column, as printed. A lone value is no best one, and of two the second is
 /// no news.
-fn rank(layout: &Layout, rows: &mut [Row], column: usize) {
-    let mean = |row: &Row| row.cells[column].shown().map(|mean| layout.printed(mean));
+fn rank(layout: &Layout, rows: &mut [Row], column: &Column, index: usize) {
+    let mean = |row: &Row| row.cells[index].shown().map(|mean| layout.printed(column, mean));
     let mut means: Vec<f64> = rows.iter().filter_map(mean).collect();
     if means.len() < 2 {
         return;
     }
     let names_second = means.len() > 2;
-    means.sort_by(|a, b| b.total_cmp(a));
+    means.sort_by(|a, b| column.direction.best_first(*a, *b));
     means.dedup();
     for row in rows {
         let mean = mean(row);
-        row.cells[column].best = mean.is_some() && mean == means.first().copied();
-        row.cells[column].second = names_second && mean.is_some() && mean == means.get(1).copied();
+        row.cells[index].best = mean.is_some() && mean == means.first().copied();
+        row.cells[index].second = names_second && mean.is_some() && mean == means.get(1).copied();
     }
 }
 
-/// Gain of the best own row over the best baseline, where both are there.
-fn improvement(layout: &Layout, rows: &[Row], columns: usize) -> Option<Improvement> {
+/// The best own row relative to the best baseline, where both are there.
+fn improvement(layout: &Layout, rows: &[Row], columns: &[Column]) -> Option<Improvement> {
     if layout.ours.is_empty() {
         return None;
     }
-    let best = |column: usize, member: &dyn Fn(&Row) -> bool| {
-        rows.iter().filter(|row| member(row)).filter_map(|row| row.cells[column].shown()).reduce(f64::max)
+    let best = |index: usize, member: &dyn Fn(&Row) -> bool| {
+        let means = rows.iter().filter(|row| member(row)).filter_map(|row| row.cells[index].shown());
+        means.min_by(|a, b| columns[index].direction.best_first(*a, *b))
     };
-    let cell =
-        |column: usize| match (best(column, &|row| row.ours), best(column, &|row| layout.is_baseline(&row.label))) {
-            (Some(ours), Some(theirs)) if theirs != 0.0 => gain((ours - theirs) / theirs),
-            _ => String::new(),
-        };
-    Some(Improvement { title: "vs. best baseline".to_owned(), cells: (0..columns).map(cell).collect() })
+    let cell = |index: usize| match (best(index, &|row| row.ours), best(index, &|row| layout.is_baseline(&row.label))) {
+        (Some(ours), Some(theirs)) if theirs != 0.0 => change((ours - theirs) / theirs),
+        _ => String::new(),
+    };
+    Some(Improvement { title: "vs. best baseline".to_owned(), cells: (0..columns.len()).map(cell).collect() })
+}
+
+/// Which values are in percent, if any are.
+fn percent_fact(layout: &Layout, columns: &[Column]) -> Option<String> {
+    let others = metric_titles(columns, |column| !column.percent);
+    match columns.iter().any(|column| column.percent) {
+        true if others.is_empty() => Some("Values in percent.".to_owned()),
+        true => Some(format!("Values in percent, but for {}.", others.join(", "))),
+        false => None,
+    }
+}
+
+/// Which metrics are not better the larger they are, as readers expect, if any are.
+fn direction_fact(columns: &[Column]) -> Option<String> {
+    let lower = metric_titles(columns, |column| column.direction == Direction::LowerIsBetter);
+    (!lower.is_empty()).then(|| format!("Lower is better for {}.", lower.join(", ")))
+}
+
+/// The titles of the metrics whose columns `member` accepts.
+fn metric_titles(columns: &[Column], member: impl Fn(&Column) -> bool) -> Vec<&str> {
+    distinct(
+        columns.iter().filter(|column| member(column)).filter_map(|column| column.titles.last()).map(String::as_str),
+    )
 }
 
 fn missing_notes(layout: &Layout, rows: &[Row], expected: usize) -> Vec<String> {

@@ -3,6 +3,7 @@
 
 use super::number::grouped;
 use super::table::{Cell, Column, Row, Span, Table, sentence};
+use crate::metric::Direction;
 
 /// What is listed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +50,14 @@ pub fn list(listing: Listing) -> Table {
         .iter()
         .map(|field| {
             let titles = [&field.group, &field.title].into_iter().filter(|title| !title.is_empty()).cloned().collect();
-            Column { titles, labels: Vec::new(), metric: field.name.clone(), k: 0 }
+            Column {
+                titles,
+                labels: Vec::new(),
+                metric: field.name.clone(),
+                k: 0,
+                direction: Direction::HigherIsBetter,
+                percent: false,
+            }
         })
         .collect();
     let mut groups: Vec<Span> = Vec::new();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Column, Mark, Row};
 use super::{Labels, Layout, TableError, agree, distinct, label_of, shown};
+use crate::metric::Direction;
 
 /// What two competitors are compared by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +96,7 @@ pub struct Marks {
 }
 
 /// Sets the marks of `rows`, and returns the fact that explains them and the notes that go with it. A mark stands only
-/// where the corrected p of the comparison with the strongest baseline (highest mean as printed; own variants are none)
+/// where the corrected p of the comparison with the strongest baseline (best mean as printed; own variants are none)
 /// is below alpha. Of several that are equally strong all must agree.
 pub(super) fn set(
     marks: &Marks,
@@ -115,7 +116,7 @@ pub(super) fn set(
             known: known.into_iter().collect::<Vec<_>>().join(", "),
         });
     }
-    let baselines = Baselines::new(layout, rows);
+    let baselines = Baselines::new(layout, columns, rows);
     let mut used = BTreeSet::new();
     let mut untested = Vec::new();
     for row in rows.iter_mut() {
@@ -124,9 +125,10 @@ pub(super) fn set(
         for (index, (column, cell)) in cells.filter(|(_, (_, cell))| !cell.missing) {
             let mut labels = column.labels.clone();
             labels.push((layout.rows.clone(), row.label.clone()));
-            let findings = decisive(&chosen, &labels, column, layout, &baselines.strongest(index, &row.label));
+            let findings = decisive(&chosen, &labels, column, layout, &baselines.strongest(index, column, &row.label));
             tested |= !findings.is_empty();
-            cell.mark = match distinct(findings.iter().map(|finding| mark(finding, marks.alpha)))[..] {
+            cell.mark = match distinct(findings.iter().map(|finding| mark(finding, column.direction, marks.alpha)))[..]
+            {
                 [agreed] => agreed,
                 _ => None,
             };
@@ -209,24 +211,27 @@ fn notes(findings: &[&Finding], layout: &Layout, columns: &[Column]) -> Vec<Stri
 struct Baselines(Vec<(String, Vec<Option<f64>>)>);
 
 impl Baselines {
-    fn new(layout: &Layout, rows: &[Row]) -> Self {
-        let means = |row: &Row| row.cells.iter().map(|cell| cell.shown().map(|mean| layout.printed(mean))).collect();
+    fn new(layout: &Layout, columns: &[Column], rows: &[Row]) -> Self {
+        let means = |row: &Row| {
+            let cells = columns.iter().zip(&row.cells);
+            cells.map(|(column, cell)| cell.shown().map(|mean| layout.printed(column, mean))).collect()
+        };
         let baselines = rows.iter().filter(|row| layout.is_baseline(&row.label));
         Self(baselines.map(|row| (row.label.clone(), means(row))).collect())
     }
 
-    /// The labels of the highest mean in a column, that of `row` itself left out.
-    fn strongest(&self, column: usize, row: &str) -> Vec<&str> {
+    /// The labels of the best mean in a column, that of `row` itself left out.
+    fn strongest(&self, index: usize, column: &Column, row: &str) -> Vec<&str> {
         let others = self.0.iter().filter(|(label, _)| label != row);
-        highest(others.filter_map(|(label, means)| Some((label.as_str(), means[column]?))))
+        best(column.direction, others.filter_map(|(label, means)| Some((label.as_str(), means[index]?))))
     }
 }
 
-/// Those with the highest value.
-fn highest<T>(valued: impl Iterator<Item = (T, f64)>) -> Vec<T> {
+/// Those with the best value.
+fn best<T>(direction: Direction, valued: impl Iterator<Item = (T, f64)>) -> Vec<T> {
     let valued: Vec<(T, f64)> = valued.collect();
-    let most = valued.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
-    valued.into_iter().filter(|&(_, value)| value == most).map(|(thing, _)| thing).collect()
+    let best = valued.iter().map(|(_, value)| *value).min_by(|a, b| direction.best_first(*a, *b));
+    valued.into_iter().filter(|&(_, value)| Some(value) == best).map(|(thing, _)| thing).collect()
 }
 
 /// The comparisons of the cell with `labels`, if it is a reference, that decide about its mark: those with its strongest
@@ -249,14 +254,15 @@ fn decisive<'a>(
     if !against.is_empty() && against.iter().all(|findings| !findings.is_empty()) {
         return against.concat();
     }
-    highest(others.into_iter().map(|finding| (finding, layout.printed(finding.mean_baseline))))
+    let printed = others.into_iter().map(|finding| (finding, layout.printed(column, finding.mean_baseline)));
+    best(column.direction, printed)
 }
 
-fn mark(finding: &Finding, alpha: f64) -> Option<Mark> {
+fn mark(finding: &Finding, direction: Direction, alpha: f64) -> Option<Mark> {
     finding.p_adjusted.filter(|&p| p < alpha)?;
-    if finding.difference > 0.0 {
+    if direction.is_better(finding.difference, 0.0) {
         Some(Mark::Better)
-    } else if finding.difference < 0.0 {
+    } else if direction.is_better(0.0, finding.difference) {
         Some(Mark::Worse)
     } else {
         None

@@ -22,8 +22,8 @@ pub(super) fn grouped(value: f64, digits: usize) -> String {
     signed(value, out)
 }
 
-/// A share as a percentage that always tells its direction, where it has one.
-pub(super) fn gain(share: f64) -> String {
+/// A relative change as a percentage, with its sign where it has one.
+pub(super) fn change(share: f64) -> String {
     let text = decimal(share * 100.0, 2);
     if share > 0.0 && !is_zero(&text) { format!("+{text}%") } else { format!("{text}%") }
 }
@@ -52,8 +52,11 @@ mod tests {
     #[test]
     fn zeros_have_no_sign_and_negative_numbers_a_minus() {
         assert_eq!([decimal(-0.519, 3), decimal(-0.00004, 4), decimal(-0.0, 2)], ["−0.519", "0.0000", "0.00"]);
-        assert_eq!([gain(-0.009), gain(-0.00001), gain(0.00001), gain(0.0)], ["−0.90%", "0.00%", "0.00%", "0.00%"]);
-        assert_eq!([gain(0.031), gain(-1.0), gain(12.5)], ["+3.10%", "−100.00%", "+1250.00%"]);
+        assert_eq!(
+            [change(-0.009), change(-0.00001), change(0.00001), change(0.0)],
+            ["−0.90%", "0.00%", "0.00%", "0.00%"]
+        );
+        assert_eq!([change(0.031), change(-1.0), change(12.5)], ["+3.10%", "−100.00%", "+1250.00%"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Labels;
+use crate::metric::Direction;
 
 /// A table of results. Templates see exactly these fields.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,6 +52,17 @@ pub struct Column {
     /// Measure and cut-off, such as `recall` and 20.
     pub metric: String,
     pub k: u32,
+    /// Which values are better, where the table is ranked: `higher_is_better` or `lower_is_better`.
+    pub direction: Direction,
+    /// Whether values are shown times 100.
+    pub percent: bool,
+}
+
+impl Column {
+    /// A value in the unit that is shown.
+    pub(super) fn scaled(&self, value: f64) -> f64 {
+        if self.percent { value * 100.0 } else { value }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -114,11 +126,11 @@ pub(super) fn sentence(words: &str) -> String {
     if words.is_empty() || ended { words.to_owned() } else { format!("{words}.") }
 }
 
-/// The line with the gain of the best own row over the best baseline.
+/// The line with the change from the best baseline to the best own row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Improvement {
     pub title: String,
-    /// Per column, such as `+3.10%`; empty where one side is missing.
+    /// Per column, such as `+3.10%`; empty where one side is missing. A minus is a gain where lower is better.
     pub cells: Vec<String>,
 }
 

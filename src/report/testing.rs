@@ -1,6 +1,7 @@
 //! Scores, findings and layouts that the tests of this folder share.
 
 use super::{Cell, Correction, Finding, Labels, Layout, Marks, Row, Score, Unit};
+use crate::metric::Metric;
 
 /// Three methods, two tests (the OOD one first), three seeds on one data set; CNSDiff wins.
 pub fn scores() -> Vec<Score> {
@@ -20,12 +21,16 @@ pub fn scores() -> Vec<Score> {
     scores
 }
 
+pub fn metrics(texts: &[&str]) -> Vec<Metric> {
+    texts.iter().map(|text| Metric::parse(text).unwrap()).collect()
+}
+
 pub fn layout() -> Layout {
     Layout {
         rows: "method".into(),
         columns: vec!["dataset".into(), "test".into()],
         over: Some("seed".into()),
-        metrics: vec![("recall".into(), 20, "Recall@20".into()), ("ndcg".into(), 20, "NDCG@20".into())],
+        metrics: metrics(&["recall@20", "ndcg@20"]),
         digits: 4,
         titles: [("rns", "RNS"), ("cnsdiff", "CNSDiff"), ("food", "Food")]
             .map(|(label, title)| (label.to_owned(), title.to_owned()))

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use self::pairs::{Name, Paired, Run, paired, read};
 use super::evaluate::read_summary;
+use super::names::TestName;
 use super::tables;
 use crate::data::IdMap;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
@@ -43,8 +44,9 @@ pub struct Params {
     /// Metrics such as `recall@20`; empty: all there are.
     #[serde(default)]
     pub metrics: Vec<String>,
-    /// `paired_t`, `wilcoxon`, `wilcoxon_continuity`, `wilcoxon_pratt`.
+    /// Tests, each a family of its own.
     #[serde(default = "default_tests")]
+    #[schemars(with = "Vec<TestName>")]
     pub tests: Vec<String>,
     /// Against chance findings among all baselines and metrics of one test and unit.
     #[serde(default)]

@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::columns::{bools, finite, texts, u32s};
+use super::names::MeasureName;
 use super::tables::{COUNTS, batch};
+use crate::data::Interactions;
 use crate::data::parts::counts_to_batch;
 use crate::engine::stage::{Context, Input, Stage, StageError, parse};
+use crate::method::TrainingData;
 use crate::metric::{self, Evaluation, Metric, quantile_groups};
 use crate::spec::{Arity, Column, Form, Output, ParamError, Port};
 use crate::store::parquet;
@@ -26,8 +29,9 @@ pub struct Evaluate;
 pub struct Params {
     /// Which test items count: those of the training distribution, or those of the shifted one.
     pub set: TestSet,
-    /// Measures: `recall`, `precision`, `ndcg`, `hit_rate`, `mrr`, `map`, `micro_recall`.
+    /// Measures.
     #[serde(default = "default_metrics")]
+    #[schemars(with = "Vec<MeasureName>")]
     pub metrics: Vec<String>,
     /// Cut-offs.
     #[serde(default = "default_k")]
@@ -212,9 +216,12 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     check_cutoffs(&lists, asked.candidates, &metrics)?;
     let without = relevance.users().filter(|&user| lists.of(user).is_empty()).count();
     if without > 0 {
-        context.log(format!("{without} users with test items have no recommendations: they count as 0"));
+        let fact = format!("{without} users with test items have no recommendations: they count as 0");
+        let popularity = metrics.iter().any(|metric| metric.measure().needs_popularity());
+        context.log(if popularity { format!("{fact}, and in no mean of popularity") } else { fact });
     }
-    let evaluation = metric::evaluate(&metrics, relevance, |user| lists.of(user));
+    let popularity = popularity(&metrics, &train)?;
+    let evaluation = metric::evaluate(&metrics, relevance, &popularity, |user| lists.of(user));
     let made_by = super::made_by::<Evaluate>();
     parquet::write(&context.output("per_user"), &per_user(&metrics, &evaluation)?, &made_by)?;
     parquet::write(&context.output("users"), &users(&keys, &evaluation)?, &made_by)?;
@@ -303,6 +310,15 @@ fn check_cutoffs(lists: &Lists, candidates: usize, metrics: &[Metric]) -> Result
     }))
 }
 
+/// How many training users each item has, where a metric looks at it.
+fn popularity(metrics: &[Metric], train: &RecordBatch) -> Result<Vec<u32>, StageError> {
+    if !metrics.iter().any(|metric| metric.measure().needs_popularity()) {
+        return Ok(Vec::new());
+    }
+    let (user, item) = (u32s(train, "user")?.to_vec(), u32s(train, "item")?.to_vec());
+    Ok(TrainingData::new(Interactions { user, item, ..Interactions::default() }).popularity().to_vec())
+}
+
 /// The keys of those who were evaluated.
 fn users(keys: &RecordBatch, evaluation: &Evaluation) -> Result<RecordBatch, StageError> {
     let keys = texts(keys, "key")?;
@@ -345,6 +361,11 @@ fn summary(
         let users = (0..activity.len()).filter(|&n| member(n)).count() as u32;
         let row = |(m, &metric): (usize, &Metric)| (metric, label.clone(), evaluation.mean_where(m, member), users);
         rows.extend(metrics.iter().enumerate().map(row));
+    }
+    if let Some((metric, group, ..)) = rows.iter().find(|row| !row.2.is_finite()) {
+        let message = format!("no user of group `{group}` has a recommendation, so {metric} has no value");
+        return Err(StageError::new(message)
+            .with_help(format!("leave `{}` out, or ask for fewer groups", metric.measure().name())));
     }
     let columns: [(&str, ArrayRef, bool); 5] = [
         ("metric", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0.measure().name()))), false),

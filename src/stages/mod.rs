@@ -11,6 +11,7 @@ mod evaluate;
 mod expect;
 mod ingest;
 mod literal;
+mod names;
 #[cfg(test)]
 mod ranges;
 mod report;

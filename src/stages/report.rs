@@ -43,13 +43,13 @@ pub struct Params {
     #[serde(default = "default_digits")]
     #[schemars(range(min = 0, max = 15))]
     pub digits: usize,
-    /// Show values times 100.
+    /// Show fractions times 100. Counts, such as those of `arp`, stay what they are.
     #[serde(default)]
     pub percent: bool,
     /// Display names of labels, axes and metrics.
     #[serde(default)]
     pub titles: BTreeMap<String, String>,
-    /// Rows that are our own; not empty: a line with their improvement over the best baseline is added.
+    /// Rows that are our own; not empty: a line with the change from the best baseline to the best of them is added.
     #[serde(default)]
     pub ours: Vec<String>,
     /// Rows they are compared with; empty: all others.
@@ -381,21 +381,17 @@ fn untold(what: &str) -> StageError {
 }
 
 fn layout(params: &Params, scores: &[Score]) -> Result<Layout, StageError> {
-    let mut metrics: Vec<(String, u32, String)> = Vec::new();
-    if params.metrics.is_empty() {
+    let mut names = params.metrics.clone();
+    if names.is_empty() {
         for score in scores {
-            if !metrics.iter().any(|(metric, k, _)| *metric == score.metric && *k == score.k) {
-                metrics.push((score.metric.clone(), score.k, String::new()));
+            let name = format!("{}@{}", score.metric, score.k);
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
     }
-    for text in &params.metrics {
-        let metric = Metric::parse(text).map_err(|error| StageError::new(error.to_string()))?;
-        metrics.push((metric.measure().name().to_owned(), metric.k() as u32, String::new()));
-    }
-    for (name, k, title) in &mut metrics {
-        *title = Metric::new(name, *k as usize).map_err(|error| StageError::new(error.to_string()))?.title();
-    }
+    let metrics = names.iter().map(|name| Metric::parse(name)).collect::<Result<_, _>>();
+    let metrics = metrics.map_err(|error| StageError::new(error.to_string()))?;
     let marks = params.marks.as_ref();
     let marks = marks.map(|marks| Marks { unit: marks.unit, test: marks.test.clone(), alpha: marks.alpha });
     Ok(Layout {

@@ -418,7 +418,8 @@ impl<'a> Training<'a> {
             lists[user as usize] = list.into_iter().map(|scored| scored.item).collect::<Vec<u32>>();
         }
         let metrics = selection.criterion.metrics();
-        let evaluation = evaluate(metrics, &selection.relevance, |user| &lists[user as usize]);
+        let evaluation =
+            evaluate(metrics, &selection.relevance, self.data.train.popularity(), |user| &lists[user as usize]);
         let values: Vec<f64> = (0..metrics.len()).map(|position| evaluation.mean(position)).collect();
         let named: Vec<_> = metrics
             .iter()

@@ -125,9 +125,10 @@ impl Criterion {
     /// `all_four`.
     pub fn better(&self, values: &[f64], best: &[f64]) -> bool {
         let rounded = |value: f64| (value * 1e5).round();
+        let mut all = self.metrics.iter().map(Metric::direction).zip(values.iter().zip(best));
         match self.decides {
-            Some(position) => values[position] > best[position],
-            None => values.iter().zip(best).all(|(&value, &best)| rounded(value) >= rounded(best)),
+            Some(position) => self.metrics[position].direction().is_better(values[position], best[position]),
+            None => all.all(|(direction, (&value, &best))| !direction.is_better(rounded(best), rounded(value))),
         }
     }
 }
@@ -143,6 +144,14 @@ mod tests {
         assert!(criterion.better(&[0.0, 0.0, 0.0, 0.0, 0.2], &[1.0, 1.0, 1.0, 1.0, 0.1]));
         assert!(!criterion.better(&[1.0, 1.0, 1.0, 1.0, 0.1], &[0.0, 0.0, 0.0, 0.0, 0.1]));
         assert_eq!(Criterion::parse("ndcg@20").unwrap().metrics().len(), 4);
+    }
+
+    #[test]
+    fn a_metric_whose_smaller_values_are_better_decides_by_them() {
+        let criterion = Criterion::parse("arp@20").unwrap();
+        let values = |arp: f64| [0.5, 0.5, 0.5, 0.5, arp];
+        assert!(criterion.better(&values(3.0), &values(4.0)));
+        assert!(!criterion.better(&values(4.0), &values(3.0)) && !criterion.better(&values(3.0), &values(3.0)));
     }
 
     #[test]

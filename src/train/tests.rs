@@ -227,6 +227,18 @@ fn generated_negatives_are_described_once_they_are_used() {
     assert!(curve(&released, "generated_cosine_positive")[0].abs() < 0.2);
 }
 
+/// Epochs may be chosen by what is to be small.
+#[test]
+fn the_best_epoch_is_that_of_the_smallest_value_where_lower_is_better() {
+    let config = config(json!({ "epochs": 6, "select": { "valid_iid": { "measure": "arp@10" } } }));
+    assert_eq!(config.check(), Ok(()));
+    let model = train(&config);
+    let values = curve(&model, "valid_arp@10");
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(values.iter().any(|value| *value > least) && least > 0.0, "{values:?}");
+    assert_eq!(values[model.best_epoch - 1], least);
+}
+
 #[test]
 fn a_batch_larger_than_the_data_needs_the_short_batch() {
     let whole = json!({ "batch_size": 100_000, "epochs": 1 });

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use cnsdiff_pipe::data::format::fuzz;
+use cnsdiff_pipe::metric::Metric;
 use cnsdiff_pipe::spec::{self, Options};
 use cnsdiff_pipe::{report, rng, stages};
 use rand::RngExt;
@@ -196,7 +197,7 @@ fn table() -> report::Table {
     let layout = report::Layout {
         rows: "method".to_owned(),
         over: Some("seed".to_owned()),
-        metrics: vec![("recall".to_owned(), 20, "Recall@20".to_owned())],
+        metrics: vec![Metric::parse("recall@20").unwrap()],
         digits: 4,
         ..report::Layout::default()
     };

@@ -8,6 +8,11 @@ fn cells<'t>(table: &'t Table, row: &str) -> &'t [Cell] {
     &table.rows.iter().find(|other| other.label == row).unwrap().cells
 }
 
+/// The first column of a layout.
+fn column(layout: &Layout) -> Column {
+    columns(layout, &scores()).remove(0)
+}
+
 #[test]
 fn rows_and_columns_stand_in_the_order_of_first_appearance() {
     let table = build(&layout(), &scores(), &[], &[]).unwrap();
@@ -34,11 +39,11 @@ fn means_spreads_and_standings() {
 #[test]
 fn equal_values_share_the_first_place_and_the_next_is_second() {
     let mut rows = rows_of(&[Some(0.3), Some(0.3), Some(0.2), Some(0.1), None]);
-    rank(&layout(), &mut rows, 0);
+    rank(&layout(), &mut rows, &column(&layout()), 0);
     let places: Vec<(bool, bool)> = rows.iter().map(|row| (row.cells[0].best, row.cells[0].second)).collect();
     assert_eq!(places, [(true, false), (true, false), (false, true), (false, false), (false, false)]);
     let mut lone = rows_of(&[Some(0.3), None]);
-    rank(&layout(), &mut lone, 0);
+    rank(&layout(), &mut lone, &column(&layout()), 0);
     assert!(!lone[0].cells[0].best);
 }
 
@@ -46,7 +51,7 @@ fn equal_values_share_the_first_place_and_the_next_is_second() {
 fn values_that_look_the_same_share_a_place() {
     let places = |layout: &Layout| -> Vec<(bool, bool)> {
         let mut rows = rows_of(&[Some(0.04204), Some(0.042049), Some(0.04151), Some(0.03), Some(0.030_001)]);
-        rank(layout, &mut rows, 0);
+        rank(layout, &mut rows, &column(layout), 0);
         rows.iter().map(|row| (row.cells[0].best, row.cells[0].second)).collect()
     };
     let (best, second, none) = ((true, false), (false, true), (false, false));
@@ -55,7 +60,7 @@ fn values_that_look_the_same_share_a_place() {
     assert_eq!(places(&Layout { digits: 3, percent: true, ..layout() }), [second, best, none, none, none]);
     assert_eq!(places(&Layout { digits: 1, ..layout() }), [best; 5]);
     let mut zeros = rows_of(&[Some(0.0), Some(-0.0), Some(-0.000_01)]);
-    rank(&layout(), &mut zeros, 0);
+    rank(&layout(), &mut zeros, &column(&layout()), 0);
     assert!(zeros.iter().all(|row| row.cells[0].best));
 }
 
@@ -146,7 +151,7 @@ fn a_loss_has_a_minus_and_no_gain_has_no_sign() {
             k: 20,
             value,
         };
-        let metrics = vec![("recall".into(), 20, "Recall@20".into())];
+        let metrics = metrics(&["recall@20"]);
         let layout = Layout { rows: "method".into(), metrics, ours: vec!["a".into()], ..Layout::default() };
         build(&layout, &[score("a", ours), score("b", 1.0)], &[], &[]).unwrap().improvement.unwrap().cells[0].clone()
     };
@@ -246,9 +251,102 @@ fn axes_and_names_that_do_not_fit() {
     assert!(message(Layout { rows: "model".into(), ..layout() }).contains("`rows` names the axis `model`"));
     assert!(message(Layout { over: Some("method".into()), ..layout() }).contains("named twice"));
     assert!(message(Layout { ours: vec!["cnsdif".into()], ..layout() }).contains("`cnsdiff`"));
-    let metrics = vec![("map".into(), 5, "MAP@5".into())];
+    let metrics = metrics(&["map@5"]);
     assert!(message(Layout { metrics, ..layout() }).contains("`recall@20`"));
     let twice = [scores(), scores()].concat();
     assert!(matches!(build(&layout(), &twice, &[], &[]), Err(TableError::Repeated { .. })));
     assert_eq!(build(&layout(), &[], &[], &[]), Err(TableError::Empty));
+}
+
+/// Recall@20 and ARP@20 of three methods on one test: CNSDiff has the most right, and recommends what is least popular.
+fn mixed() -> (Layout, Vec<Score>) {
+    let score = |method: &str, metric: &str, value| Score {
+        labels: vec![("method".into(), method.into())],
+        metric: metric.into(),
+        k: 20,
+        value,
+    };
+    let methods = [("rns", 0.01, 40.0), ("dns", 0.02, 90.0), ("cnsdiff", 0.03, 30.0)];
+    let scores = methods
+        .iter()
+        .flat_map(|&(method, recall, arp)| [score(method, "recall", recall), score(method, "arp", arp)])
+        .collect();
+    let layout = Layout {
+        rows: "method".into(),
+        metrics: metrics(&["recall@20", "arp@20"]),
+        digits: 2,
+        ours: vec!["cnsdiff".into()],
+        ..Layout::default()
+    };
+    (layout, scores)
+}
+
+#[test]
+fn the_best_is_the_smallest_where_lower_is_better() {
+    let (layout, scores) = mixed();
+    let table = build(&layout, &scores, &[], &[]).unwrap();
+    let places = |column: usize| -> Vec<(bool, bool)> {
+        table.rows.iter().map(|row| (row.cells[column].best, row.cells[column].second)).collect()
+    };
+    assert_eq!(places(0), [(false, false), (false, true), (true, false)]);
+    assert_eq!(places(1), [(false, true), (false, false), (true, false)]);
+    // The best baselines are DNS by recall and RNS by popularity.
+    assert_eq!(table.improvement.unwrap().cells, ["+50.00%", "−25.00%"]);
+    assert_eq!(table.facts[0], "Lower is better for ARP@20.");
+    let titles = [("arp@20".to_owned(), "Popularity".to_owned())].into();
+    let titled = build(&Layout { titles, ..layout }, &scores, &[], &[]).unwrap();
+    assert_eq!(titled.facts[0], "Lower is better for Popularity.");
+}
+
+#[test]
+fn only_fractions_are_shown_in_percent() {
+    let (layout, scores) = mixed();
+    let layout = Layout { percent: true, ..layout };
+    let table = build(&layout, &scores, &[], &[]).unwrap();
+    let texts: Vec<&str> = cells(&table, "cnsdiff").iter().map(|cell| cell.text.as_str()).collect();
+    assert_eq!(texts, ["3.00", "30.00"]);
+    assert_eq!(table.facts[0], "Values in percent, but for ARP@20.");
+    let only = Layout { metrics: metrics(&["arp@20"]), ..layout };
+    assert_eq!(build(&only, &scores, &[], &[]).unwrap().facts[0], "Lower is better for ARP@20.");
+}
+
+#[test]
+fn marks_follow_what_is_better() {
+    let (layout, scores) = mixed();
+    let of = |baseline: &str, mean: f64, difference: f64| Finding {
+        labels: Vec::new(),
+        metric: "arp".into(),
+        difference,
+        ..finding(baseline, mean, Some(0.01))
+    };
+    let marked = |findings: &[Finding]| {
+        let table = build(&Layout { marks: Some(marks()), ..layout.clone() }, &scores, findings, &[]).unwrap();
+        (cells(&table, "cnsdiff")[1].mark, table.facts[1].clone())
+    };
+    let (mark, fact) = marked(&[of("rns", 40.0, -10.0)]);
+    assert_eq!(mark, Some(Mark::Better));
+    assert!(fact.starts_with("* better than the strongest baseline"), "{fact}");
+    let (mark, fact) = marked(&[of("rns", 40.0, 10.0)]);
+    assert_eq!(mark, Some(Mark::Worse));
+    assert!(fact.starts_with("° worse than the strongest baseline"), "{fact}");
+    // Against DNS, whose recommendations are more popular, nothing is decided.
+    assert_eq!(marked(&[of("dns", 90.0, -60.0)]).0, None);
+    // Along an axis that the table does not have, the strongest is that of the smallest mean.
+    let along = |baseline: &str, mean, difference| Finding {
+        axis: "loss".into(),
+        labels: vec![("method".into(), "cnsdiff".into())],
+        reference: "bpr".into(),
+        ..of(baseline, mean, difference)
+    };
+    let scores: Vec<Score> = scores
+        .iter()
+        .map(|score| Score {
+            labels: [score.labels.clone(), vec![("loss".into(), "bpr".into())]].concat(),
+            ..score.clone()
+        })
+        .collect();
+    let layout = Layout { columns: vec!["loss".into()], marks: Some(marks()), ..layout.clone() };
+    let findings = [along("bce", 20.0, 10.0), along("softmax", 50.0, -20.0)];
+    let table = build(&layout, &scores, &findings, &[]).unwrap();
+    assert_eq!(cells(&table, "cnsdiff")[1].mark, Some(Mark::Worse));
 }

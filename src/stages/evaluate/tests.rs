@@ -14,6 +14,7 @@ fn ids(columns: &[(&str, &[u32])]) -> Vec<(String, ArrayRef, bool)> {
 /// What comes in.
 struct Case<'a> {
     params: Value,
+    train: [&'a [u32]; 2],
     /// Pairs of all sets but the last row are out of distribution.
     test: [&'a [u32]; 2],
     valid: [&'a [u32]; 2],
@@ -31,6 +32,7 @@ impl Case<'_> {
     fn new(params: Value) -> Self {
         Case {
             params,
+            train: [&[0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3], &[0, 7, 0, 1, 2, 3, 4, 5, 6, 8, 9]],
             test: [&[0, 1, 2, 2, 2, 0], &[5, 7, 7, 8, 9, 6]],
             valid: [&[], &[]],
             masks_valid: true,
@@ -58,8 +60,7 @@ impl Case<'_> {
             ("name".to_owned(), Arc::new(StringArray::from(vec!["mask_valid"])), false),
             ("value".to_owned(), Arc::new(Float64Array::from(vec![f64::from(u8::from(self.masks_valid))])), false),
         ];
-        let others = [3; 7];
-        let train = pairs([&[&[0, 1, 2, 2], &others[..]].concat(), &[0, 7, 0, 1, 2, 3, 4, 5, 6, 8, 9]]);
+        let train = pairs(self.train);
         let keys = ["ann", "bob", "cem", "dan"];
         let users = ("users", bench.put("users", &keys_to_batch(keys).unwrap()));
         let split = [put("test", test), put("train", train), put("valid", pairs(self.valid)), users];
@@ -100,6 +101,23 @@ fn values_per_user_and_over_users() {
         let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
         assert_eq!(batch.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), names);
     }
+}
+
+/// User 0 is shown 5 and 6, user 2 is shown 2 and 3; all have user 3 in training, 3 and 5 have user 1 too.
+#[test]
+fn popularity_is_counted_in_training() {
+    let train = [&[0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 1, 1, 1][..], &[0, 7, 0, 1, 2, 3, 4, 5, 6, 8, 9, 3, 5, 5]];
+    let case = |params: &Value| Case { train, ..Case::new(params.clone()) };
+    let params = json!({ "set": "ood", "metrics": ["arp", "recall"], "k": [1, 2], "groups": { "by": "activity" } });
+    let [per_user, summary, _] = case(&params).run().unwrap();
+    assert_eq!(f64s(&per_user, "value").unwrap()[..4], [2.0, 1.0, 1.5, 1.5]);
+    assert_eq!(f64s(&summary, "value").unwrap()[..2], [1.5, 1.5]);
+    // Whoever is recommended nothing is in no mean, and a group of such users has none.
+    let all = recall(json!({ "metrics": ["arp"] }));
+    let [_, summary, _] = Case { users: &[0, 0, 1], ..case(&all) }.run().unwrap();
+    assert_eq!((f64s(&summary, "value").unwrap(), u32s(&summary, "users").unwrap()), (vec![1.5], &[2][..]));
+    let error = Case { users: &[0, 0, 1], ..case(&params) }.run().unwrap_err();
+    assert!(error.message.starts_with("no user of group `activity 2-2` has a recommendation"), "{error}");
 }
 
 #[test]

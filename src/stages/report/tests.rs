@@ -74,6 +74,50 @@ fn all_formats_of_one_table() {
     assert_eq!(cells.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), names);
 }
 
+/// Recall@20 and ARP@20 of `method`.
+fn mixed(bench: &Bench, method: &str, recall: f64, arp: f64) -> Input {
+    let summary: [(&str, ArrayRef); 4] = [
+        ("metric", Arc::new(StringArray::from(vec!["recall", "arp"]))),
+        ("k", Arc::new(UInt32Array::from(vec![20; 2]))),
+        ("group", Arc::new(StringArray::from(vec!["all"; 2]))),
+        ("value", Arc::new(Float64Array::from(vec![recall, arp]))),
+    ];
+    let path = bench.put(&format!("mixed{method}"), &RecordBatch::try_from_iter(summary).unwrap());
+    let none: [(&str, ArrayRef); 2] = [
+        ("name", Arc::new(StringArray::from(Vec::<&str>::new()))),
+        ("value", Arc::new(Int64Array::from(Vec::<i64>::new()))),
+    ];
+    let counts = bench.put("none", &RecordBatch::try_from_iter(none).unwrap());
+    input("scores", &[&format!("method={method}")], &[("summary", path), ("counts", counts)])
+}
+
+#[test]
+fn a_table_tells_for_which_metrics_lower_is_better() {
+    let bench = Bench::new();
+    let inputs = || {
+        let methods = [("rns", 0.02, 80.5), ("dns", 0.03, 100.0), ("cnsdiff", 0.04, 40.25)];
+        methods.map(|(method, recall, arp)| mixed(&bench, method, recall, arp)).into()
+    };
+    let files =
+        files(&bench, json!({ "digits": 2, "percent": true, "ours": ["cnsdiff"] }), inputs(), Vec::new()).unwrap();
+    for name in ["table.md", "table.tex", "table.txt"] {
+        let text = &files[name];
+        assert!(text.contains("Values in percent, but for ARP@20."), "{text}");
+        assert!(text.contains("Lower is better for ARP@20."), "{text}");
+        assert!(
+            text.contains("−50.00") || text.contains("\\ensuremath{-}50.00") || text.contains("$-$50.00"),
+            "{text}"
+        );
+    }
+    let rows: Vec<&str> = files["table.md"].lines().filter(|line| line.starts_with('|')).skip(2).collect();
+    assert!(rows[0].contains("<ins>80.50</ins>") && rows[1].ends_with(" 100.00 |"), "{rows:?}");
+    assert!(rows[2].contains("**4.00**") && rows[2].contains("**40.25**"), "{rows:?}");
+    let own = "{% for column in columns %}{{ column.metric }} {{ column.direction }}\n{% endfor %}";
+    let params = json!({ "templates": { "md": { "source": "own.md" } }, "formats": ["md"] });
+    let spelled = self::files(&bench, params, inputs(), vec![bench.raw("own.md", own)]).unwrap();
+    assert_eq!(spelled["table.md"], "recall higher_is_better\narp lower_is_better\n");
+}
+
 #[test]
 fn models_chosen_on_the_test_set_are_in_every_caption() {
     let bench = Bench::new();

@@ -300,7 +300,8 @@ fn a_constant_model_scores_like_chance_on_yelp2018() {
         let lists = recommend(&Scorer::Vectors { vectors: &vectors, device: Computes::Cpu }, &users, &ranking).unwrap();
         assert!(lists.iter().flatten().all(|scored| scored.tied));
         let lists: Vec<Vec<u32>> = lists.into_iter().map(|list| list.iter().map(|one| one.item).collect()).collect();
-        evaluate(&[Metric::parse("recall@20").unwrap()], &relevance, |user| &lists[user as usize]).mean(0)
+        let metrics = [Metric::parse("recall@20").unwrap()];
+        evaluate(&metrics, &relevance, &[], |user| &lists[user as usize]).mean(0)
     };
     let found = (1..=20).map(recall).sum::<f64>() / 20.0;
     assert!((0.0011..0.0019).contains(&found), "{found}");
