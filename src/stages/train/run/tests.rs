@@ -145,9 +145,9 @@ fn an_interruption_does_not_show_in_the_bytes() {
     let [train, valid] = ["train", "valid"]
         .map(|name| Interactions::from_batch(&parquet::read(&job.inputs[0].artifacts[name]).unwrap()).unwrap());
     let config = parse::<Train>(&job.params).unwrap();
-    let candidates = choose(&config, &context, 15).unwrap().candidates;
     let train = TrainingData::new(train);
-    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &candidates };
+    let candidates = choose(&config, &context, &train.graph, &valid).unwrap().candidates;
+    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &candidates, sets: None };
     let mut stop = Stop(Follow::new(&context, Duration::ZERO).unwrap());
     fit(&config, &data, Computes::Cpu, None, &mut stop).unwrap_err();
     assert!(stop.0.path.exists());
