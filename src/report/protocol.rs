@@ -39,13 +39,18 @@ pub enum Candidates {
     /// Those of parts of the split.
     ItemsOf(Vec<String>),
     /// For each user his or her items of these tests, and sampled others.
-    Sampled { of: Vec<String>, negatives: usize, popularity: bool, seed: usize },
+    Sampled {
+        of: Vec<String>,
+        negatives: usize,
+        popularity: bool,
+        seed: usize,
+    },
     /// For each user those that a file names.
     PerUser,
 }
 
 impl Candidates {
-    /// Whether a few items are ranked for each user, so that metrics are no estimates of those of a full ranking.
+    /// Whether they are others for each user, so that metrics are no estimates of those of a full ranking.
     fn differ_by_user(&self) -> bool {
         matches!(self, Self::Sampled { .. } | Self::PerUser)
     }
@@ -83,7 +88,8 @@ pub(super) fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -
     if models.iter().any(|model| few(model)) {
         let whose = if models.iter().all(|model| few(model)) { String::new() } else { format!(": {}", named(&few)) };
         facts.push(format!(
-            "Caution: sampled metrics, not comparable with full ranking (Krichene & Rendle, KDD 2020){whose}."
+            "Caution: metrics among items that are sampled or listed for each user, not comparable with full ranking \
+             (Krichene & Rendle, KDD 2020){whose}."
         ));
     }
     let any = |selection| models.iter().any(|model| model.selection == selection);

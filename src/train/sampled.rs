@@ -55,14 +55,14 @@ impl Sampled {
     /// Negatives from `pool` for each of `users`, fewer where not enough are left: none that one of `known` has for the
     /// user, and no item twice. `items` are the keys of all items in the order of their ids, `user_key` those of users. What
     /// is drawn depends on the seed and on keys, not on ids.
-    pub fn draw<'a>(
+    pub fn draw<'i, 'u>(
         &self,
         pool: &Candidates,
-        items: impl IntoIterator<Item = &'a str>,
+        items: impl IntoIterator<Item = &'i str>,
         train: &Graph,
         known: &[&Graph],
         users: &[u32],
-        user_key: impl Fn(u32) -> &'a str + Sync,
+        user_key: impl Fn(u32) -> &'u str + Sync,
     ) -> Vec<Vec<u32>> {
         let seed = u64::from(self.seed);
         let pool = Candidates::new(seed, items, |item| pool.contains(item));
@@ -145,6 +145,8 @@ impl<'a> Urn<'a> {
 mod tests {
     use super::*;
     use crate::data::Interactions;
+    use crate::method::Recommender;
+    use crate::train::{Ranking, Scored, Scorer, recommend_among};
 
     const ITEMS: u32 = 40;
 
@@ -186,12 +188,17 @@ mod tests {
 
     #[test]
     fn negatives_are_distinct_items_of_the_pool_that_the_user_does_not_have() {
-        let train = graph((0..200).flat_map(|user| (0..ITEMS).filter(move |item| (user + item) % 3 == 0).map(move |item| (user, item))));
+        let train = graph(
+            (0..200)
+                .flat_map(|user| (0..ITEMS).filter(move |item| (user + item) % 3 == 0).map(move |item| (user, item))),
+        );
         let known = graph((0..200).map(|user| (user, (user + 1) % ITEMS)));
         for popularity in [false, true] {
             for (user, mut items) in (0..).zip(drawn(&rule(12, popularity), &train, &known, plain)) {
                 assert_eq!(items.len(), 12);
-                assert!(items.iter().all(|&item| !train.contains(user, item) && !known.contains(user, item) && item != 39));
+                assert!(
+                    items.iter().all(|&item| !train.contains(user, item) && !known.contains(user, item) && item != 39)
+                );
                 items.sort_unstable();
                 items.dedup();
                 assert_eq!(items.len(), 12);
@@ -219,6 +226,38 @@ mod tests {
         assert_eq!(single.install(|| drawn(&rule, &nothing, &nothing, plain)), first);
         assert!(first.iter().filter(|items| **items == first[0]).count() == 1);
         assert_ne!(drawn(&Sampled { seed: 2, ..rule }, &nothing, &nothing, plain), first);
+    }
+
+    /// Whatever is asked for, a model that gives all items the same score finds it by chance: one of 20 among the first 5.
+    #[test]
+    fn sampled_recall_of_a_constant_model_is_that_of_chance() {
+        struct Constant;
+        impl Recommender for Constant {
+            fn scores(&self, _: u32, _: &[u32], scores: &mut [f32]) {
+                scores.fill(1.0);
+            }
+        }
+        let nothing = graph([]);
+        // What is right are the first ten items, which an order by ids would favour.
+        let right = graph((0..200).map(|user| (user, user % 10)));
+        let keys: Vec<String> = (0..ITEMS).map(plain).collect();
+        let users: Vec<u32> = (0..200).collect();
+        let hits = |seed: u32| -> usize {
+            let drawn = drawn(&Sampled { seed, ..rule(19, false) }, &nothing, &right, plain);
+            let sets = users.iter().zip(&drawn).flat_map(|(&user, own)| own.iter().map(move |&item| (user, item)));
+            let sets = graph(sets.chain(users.iter().map(|&user| (user, user % 10))));
+            let candidates = Candidates::new(u64::from(seed) + 1_000, keys.iter().map(String::as_str), |_| true);
+            let ranking = Ranking { candidates: &candidates, masks: &[], k: 5 };
+            let scorer = Scorer::Recommender { recommender: &Constant, train: &nothing };
+            let lists = recommend_among(&scorer, &users, &ranking, &sets).unwrap();
+            assert!(lists.iter().all(|list| list.len() == 5));
+            let found = |(user, list): &(&u32, &Vec<Scored>)| list.iter().any(|scored| scored.item == *user % 10);
+            users.iter().zip(&lists).filter(found).count()
+        };
+        let found: usize = (0..100).map(hits).sum();
+        // A quarter of 20,000; the order of equal scores is the same for all users, so ten items count, not 200 users: the
+        // standard deviation is below that of 1,000 independent draws that count 20 times, 274.
+        assert!((4_200..=5_800).contains(&found), "{found}");
     }
 
     /// One item per user: item 0 has 30 training pairs, item 1 ten, the others none.

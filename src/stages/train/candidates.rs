@@ -169,7 +169,8 @@ fn sampled<'a>(
     context: &Context,
 ) -> Result<Graph, StageError> {
     if pool.len() <= rule.negatives {
-        let message = format!("{} negatives per user are asked for, but there are {} items", rule.negatives, pool.len());
+        let message =
+            format!("{} negatives per user are asked for, but there are {} items", rule.negatives, pool.len());
         return Err(StageError::new(message).with_help("lower `negatives`, or rank all items: `candidates: auto`"));
     }
     let users = parquet::read(targets.artifact("users")?)?;
@@ -177,7 +178,8 @@ fn sampled<'a>(
     let test = parquet::read(targets.artifact("test")?)?;
     let sets = texts(&test, "set")?;
     let pairs = u32s(&test, "user")?.iter().copied().zip(u32s(&test, "item")?.iter().copied());
-    let (mut positives, mut asked) = (valid.clone(), Interactions::default());
+    let mut asked = Interactions::default();
+    let mut positives = Interactions { user: valid.user.clone(), item: valid.item.clone(), ..Interactions::default() };
     for (set, (user, item)) in sets.iter().zip(pairs) {
         if (user as usize) < train.n_users && (item as usize) < train.n_items {
             positives.user.push(user);
@@ -194,14 +196,18 @@ fn sampled<'a>(
     if users.is_empty() {
         let names: Vec<String> = rule.of.iter().map(|part| format!("`{}`", part.name())).collect();
         let message = format!("no user has a test item that is ranked in {}", names.join(" or "));
-        return Err(StageError::new(message).with_help("name another test in `of`, or choose a split that has this one"));
+        return Err(
+            StageError::new(message).with_help("name another test in `of`, or choose a split that has this one")
+        );
     }
     let positives = Graph::with_size(train.n_users, train.n_items, &positives);
     let negatives = rule.draw(pool, items, train, &[train, &positives], &users, |user| keys.value(user as usize));
     let short = negatives.iter().filter(|own| own.len() < rule.negatives).count();
     if short > 0 {
         let all = rule.negatives;
-        context.log(format!("{short} users have fewer than {all} items left that are not theirs: all of these are ranked"));
+        context.log(format!(
+            "{short} users have fewer than {all} items left that are not theirs: all of these are ranked"
+        ));
     }
     for (&user, own) in users.iter().zip(negatives) {
         asked.user.extend(std::iter::repeat_n(user, own.len()));
@@ -240,8 +246,10 @@ fn per_user<'a>(
     }
     let (count, found) = (lines().count(), listed.len());
     if found == 0 {
-        let example = |keys: &mut dyn Iterator<Item = &str>| keys.next().unwrap_or_default().to_owned();
-        let (user, item) = (example(&mut keys.iter().flatten()), example(&mut items.keys().copied()));
+        let first = |ids: &HashMap<&str, u32>| {
+            ids.iter().min_by_key(|(_, id)| **id).map_or_else(String::new, |(key, _)| (*key).to_owned())
+        };
+        let (user, item) = (first(&users), first(&items));
         let message = format!("none of the {count} lines of `{source}` has a user and an item of the training part");
         return Err(StageError::new(message).with_help(format!(
             "each line must have the keys of a user and an item as the raw data have them, such as `{user} {item}`"

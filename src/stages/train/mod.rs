@@ -110,10 +110,9 @@ impl Stage for Train {
             CandidateRule::Only(list) | CandidateRule::Except(list) | CandidateRule::PerUser(list) => {
                 vec![RawSource { source: list.source.clone(), digest: list.digest.clone(), ..RawSource::default() }]
             }
-            CandidateRule::Auto {}
-            | CandidateRule::All {}
-            | CandidateRule::ItemsOf(_)
-            | CandidateRule::Sampled(_) => Vec::new(),
+            CandidateRule::Auto {} | CandidateRule::All {} | CandidateRule::ItemsOf(_) | CandidateRule::Sampled(_) => {
+                Vec::new()
+            }
         }
     }
 

@@ -51,8 +51,7 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         .map_err(|error| StageError::new(format!("cannot start {} threads: {error}", context.job.threads)))?;
     let chosen = pool.install(|| choose(&config, context, graph, &valid))?;
     let Chosen { candidates: common, sets, .. } = &chosen;
-    let inputs =
-        Data { train: &data, valid: &valid, oracle: oracle.as_ref(), candidates: common, sets: sets.as_ref() };
+    let inputs = Data { train: &data, valid: &valid, oracle: oracle.as_ref(), candidates: common, sets: sets.as_ref() };
     context.log(format!("{} users, {} items, {} training pairs", graph.n_users, graph.n_items, graph.n_edges()));
     if common.len() < graph.n_items {
         context.log(format!("{} of the {} items are ranked", common.len(), graph.n_items));
