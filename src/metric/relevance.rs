@@ -37,9 +37,10 @@ impl Relevance {
         self.keep(&kept)
     }
 
-    /// Removes the items that `wanted` does not accept. Returns how many pairs these were.
-    pub fn retain(&mut self, wanted: impl Fn(u32) -> bool) -> usize {
-        let kept: Vec<bool> = self.item.iter().map(|&item| wanted(item)).collect();
+    /// Removes the pairs that `wanted` does not accept. Returns how many these were.
+    pub fn retain(&mut self, wanted: impl Fn(u32, u32) -> bool) -> usize {
+        let of_user = |user: u32| self.of(user).iter().map(move |&item| (user, item));
+        let kept: Vec<bool> = self.users().flat_map(of_user).map(|(user, item)| wanted(user, item)).collect();
         self.keep(&kept)
     }
 
@@ -96,9 +97,11 @@ mod tests {
     #[test]
     fn items_that_are_not_ranked_do_not_count() {
         let mut relevance = Relevance::new(3, [(0, 1), (0, 2), (1, 1), (2, 2), (2, 3)]);
-        assert_eq!(relevance.retain(|item| item != 1), 2);
+        assert_eq!(relevance.retain(|_, item| item != 1), 2);
         assert_eq!((relevance.of(0), relevance.of(1), relevance.of(2)), (&[2][..], &[][..], &[2, 3][..]));
-        assert_eq!(relevance.retain(|_| false), 3);
+        assert_eq!(relevance.retain(|user, item| (user, item) != (2, 2)), 1);
+        assert_eq!((relevance.of(0), relevance.of(2)), (&[2][..], &[3][..]));
+        assert_eq!(relevance.retain(|_, _| false), 2);
         assert_eq!(relevance.users().count(), 0);
     }
 

@@ -38,6 +38,22 @@ pub enum Candidates {
     Listed,
     /// Those of parts of the split.
     ItemsOf(Vec<String>),
+    /// For each user his or her items of these tests, and sampled others.
+    Sampled {
+        of: Vec<String>,
+        negatives: usize,
+        popularity: bool,
+        seed: usize,
+    },
+    /// For each user those that a file names.
+    PerUser,
+}
+
+impl Candidates {
+    /// Whether they are others for each user, so that metrics are no estimates of those of a full ranking.
+    fn differ_by_user(&self) -> bool {
+        matches!(self, Self::Sampled { .. } | Self::PerUser)
+    }
 }
 
 /// What an evaluation asked for.
@@ -68,6 +84,14 @@ pub(super) fn model_facts(layout: &Layout, scores: &[Score], models: &[Model]) -
     }
     let named = |member: &dyn Fn(&Model) -> bool| names(layout, &models, member).join(", ");
     let mut facts = vec![ranking(layout, &models)];
+    let few = |model: &Model| model.candidates.differ_by_user();
+    if models.iter().any(|model| few(model)) {
+        let whose = if models.iter().all(|model| few(model)) { String::new() } else { format!(": {}", named(&few)) };
+        facts.push(format!(
+            "Caution: metrics among items that are sampled or listed for each user, not comparable with full ranking \
+             (Krichene & Rendle, KDD 2020){whose}."
+        ));
+    }
     let any = |selection| models.iter().any(|model| model.selection == selection);
     let by = |selection| named(&move |model: &Model| model.selection == selection);
     match (any(Selection::Validation), any(Selection::Last)) {
@@ -99,6 +123,12 @@ fn ranking(layout: &Layout, models: &[&Model]) -> String {
             Candidates::Target => format!("the {ranked} items of the target domain"),
             Candidates::Listed => format!("the {ranked} of {items} items of a given list"),
             Candidates::ItemsOf(parts) => format!("the {ranked} of {items} items that occur in {}", parts.join(" or ")),
+            Candidates::Sampled { of, negatives, popularity, seed } => {
+                let how = if *popularity { "by popularity" } else { "uniform" };
+                let of = of.join(" and ");
+                format!("the user's test items ({of}) and {negatives} sampled ones ({how}, seed {seed})")
+            }
+            Candidates::PerUser => "the items that a given file lists for the user".to_owned(),
         };
         let hidden = if own.1 { "training and validation" } else { "training" };
         format!("against {candidates} but the user's {hidden} items")

@@ -352,16 +352,25 @@ fn models(context: &Context) -> Result<Vec<Model>, StageError> {
             .filter(|part| holds(&format!("candidates_of_{part}")))
             .map(str::to_owned)
             .collect();
-        let candidates = match (holds("candidates_all"), holds("candidates_target"), holds("candidates_listed")) {
-            (true, false, false) => Candidates::All,
-            (false, true, false) => Candidates::Target,
-            (false, false, true) => Candidates::Listed,
-            (false, false, false) if !parts.is_empty() => Candidates::ItemsOf(parts),
-            _ => return Err(untold("which items it ranked")),
-        };
         let count = |name: &str| {
             let row = names.iter().position(|own| own == Some(name));
             row.map(|row| values[row] as usize).ok_or_else(|| untold(&format!("its number of {name}")))
+        };
+        let rules = ["all", "target", "listed", "sampled", "per_user"];
+        let followed: Vec<&str> = rules.into_iter().filter(|rule| holds(&format!("candidates_{rule}"))).collect();
+        let candidates = match followed[..] {
+            ["all"] => Candidates::All,
+            ["target"] => Candidates::Target,
+            ["listed"] => Candidates::Listed,
+            ["sampled"] => Candidates::Sampled {
+                of: parts,
+                negatives: count("sampled_negatives")?,
+                popularity: holds("sampled_popularity"),
+                seed: count("sampled_seed")?,
+            },
+            ["per_user"] => Candidates::PerUser,
+            [] if !parts.is_empty() => Candidates::ItemsOf(parts),
+            _ => return Err(untold("which items it ranked")),
         };
         Ok(Model {
             labels: input.labels.clone(),

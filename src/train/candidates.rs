@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Sampled;
 use crate::method::Mistake;
 
 /// The rule by which items are chosen to be ranked.
@@ -19,6 +20,12 @@ pub enum CandidateRule {
     Only(ItemList),
     /// All items but those that a file lists.
     Except(ItemList),
+    /// For each user his or her test items and sampled others, both among the items of `auto`; port `targets` brings the
+    /// tests.
+    Sampled(Sampled),
+    /// For each user the items that a file lists, as far as they are among those of `auto`; port `targets` brings the keys
+    /// of the users.
+    PerUser(ItemList),
 }
 
 impl Default for CandidateRule {
@@ -30,6 +37,9 @@ impl Default for CandidateRule {
 impl CandidateRule {
     /// Checks what types cannot.
     pub fn check(&self) -> Result<(), Mistake> {
+        if let Self::Sampled(rule) = self {
+            rule.check()?;
+        }
         Mistake::unless(*self != Self::ItemsOf(Vec::new()), &["candidates", "items_of"], "is empty")
     }
 }
@@ -57,7 +67,8 @@ impl SplitPart {
     }
 }
 
-/// A file with the key of an item, as the raw data have it, in each line.
+/// A file with the key of an item, as the raw data have it, in each line; for `per_user` with the key of a user before it,
+/// and a tab or, in files without tabs, blanks between them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemList {

@@ -124,7 +124,8 @@ struct Written {
     #[schemars(range(min = 1, max = 10_000))]
     top_k: usize,
     /// Which items are ranked: `auto` (the target domain's where there are two domains, else all), `all`,
-    /// `items_of: [ood]`, `only: {source: FILE}` or `except: {source: FILE}`.
+    /// `items_of: [ood]`, `only: {source: FILE}`, `except: {source: FILE}`, or items that differ from user to user:
+    /// `sampled: {of: [ood], negatives: 99}`, `per_user: {source: FILE}`.
     #[serde(default, deserialize_with = "method::read_choice")]
     #[schemars(schema_with = "method::choice_schema::<CandidateRule>")]
     candidates: CandidateRule,

@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use super::candidates::Candidates;
 use super::checkpoint::{self, Best, State};
 use super::config::{Config, Gradient, Mask, Model};
-use super::rank::{RankError, Ranking, Scored, Scorer, recommend};
+use super::rank::{RankError, Ranking, Scored, Scorer, recommend, recommend_among};
 use super::select::{Criterion, Select};
 use super::step::Pieces;
 use crate::data::{Graph, Interactions};
@@ -32,6 +32,8 @@ pub struct Data<'a> {
     pub oracle: Option<&'a Interactions>,
     /// What is ranked, for the choice of the epoch as for the recommendations.
     pub candidates: &'a Candidates,
+    /// Which of them the recommendations rank for which user, where that differs from user to user.
+    pub sets: Option<&'a Graph>,
 }
 
 /// A named value after an epoch, counted from 1.
@@ -173,7 +175,11 @@ fn rank_everyone(config: &Config, data: &Data, scorer: &Scorer) -> Result<Vec<Ve
     let hidden = (config.mask == Mask::TrainValid).then_some(&valid);
     let masks: Vec<&Graph> = std::iter::once(&data.train.graph).chain(hidden).collect();
     let users: Vec<u32> = (0..n_users as u32).collect();
-    recommend(scorer, &users, &Ranking { candidates: data.candidates, masks: &masks, k: config.top_k })
+    let ranking = Ranking { candidates: data.candidates, masks: &masks, k: config.top_k };
+    match data.sets {
+        Some(sets) => recommend_among(scorer, &users, &ranking, sets),
+        None => recommend(scorer, &users, &ranking),
+    }
 }
 
 struct Training<'a> {
@@ -254,7 +260,7 @@ impl Selection {
         if masks_valid {
             relevance.remove(pairs(data.valid));
         }
-        relevance.retain(|item| data.candidates.contains(item));
+        relevance.retain(|_, item| data.candidates.contains(item));
         let users: Vec<u32> = relevance.users().collect();
         if users.is_empty() {
             return Err(TrainError::NothingToSelectBy { rule });

@@ -12,6 +12,7 @@ mod device;
 mod fit;
 mod memory;
 mod rank;
+mod sampled;
 mod select;
 mod step;
 #[cfg(test)]
@@ -22,7 +23,8 @@ pub use config::{Config, Device};
 pub use device::{NoGpu, choose, name};
 pub use fit::{Data, EpochEnd, Point, TrainError, Trained, Watch, fit};
 pub use memory::bytes as memory_bytes;
-pub use rank::{RankError, Ranking, Scored, Scorer, recommend};
+pub use rank::{RankError, Ranking, Scored, Scorer, recommend, recommend_among};
+pub use sampled::Sampled;
 
 /// The version of the training loop, which enters keys beside those of the methods.
 pub const VERSION: u32 = 1;

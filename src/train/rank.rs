@@ -1,4 +1,4 @@
-//! Full ranking: every candidate is scored for every user, and the best are kept.
+//! Ranking: every candidate, or those of a user, are scored for every user, and the best are kept.
 //!
 //! The order is total: score descending, then as [`Candidates`] orders equal scores. A score that is no number fails the
 //! ranking. Inner products on the processor are used while they are in its cache and never kept.
@@ -74,6 +74,38 @@ pub fn recommend(scorer: &Scorer, users: &[u32], ranking: &Ranking) -> Result<Ve
     }
 }
 
+/// As [`recommend`], but only the candidates that `sets` has for a user are ranked for him or her, and scored. Inner products
+/// are computed on the processor, and have the bits that tiles give them.
+pub fn recommend_among(
+    scorer: &Scorer,
+    users: &[u32],
+    ranking: &Ranking,
+    sets: &Graph,
+) -> Result<Vec<Vec<Scored>>, RankError> {
+    let rank = |all: &mut Vec<f32>, &user: &u32| {
+        let shown = |item: &u32| !ranking.masks.iter().any(|mask| mask.contains(user, *item));
+        let own = sets.items_of(user).iter().copied().filter(shown);
+        let mut places: Vec<usize> = own.filter_map(|item| ranking.candidates.place(item)).collect();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        places.sort_unstable();
+        let items = places.into_iter().map(|place| ranking.candidates.order()[place]);
+        match *scorer {
+            Scorer::Vectors { vectors, .. } => {
+                let query = vectors.query(user);
+                best(user, items.map(|item| (item, product(query, vectors.item(item)))), ranking)
+            }
+            Scorer::Recommender { recommender, train } => {
+                all.resize(train.n_items, 0.0);
+                recommender.scores(user, train.items_of(user), all);
+                best(user, items.map(|item| (item, all[item as usize])), ranking)
+            }
+        }
+    };
+    users.par_iter().map_init(Vec::new, rank).collect()
+}
+
 /// The query vectors of users, one after the other.
 fn queries(vectors: &Vectors, users: &[u32]) -> Vec<f32> {
     users.iter().flat_map(|&user| vectors.query(user)).copied().collect()
@@ -132,9 +164,14 @@ fn best_of_row(user: u32, scores: &mut [f32], ranking: &Ranking) -> Result<Vec<S
             scores[place] = f32::NEG_INFINITY;
         }
     }
+    best(user, ranking.candidates.order().iter().copied().zip(scores.iter().copied()), ranking)
+}
+
+/// The best of a user's items and scores, which come in the order of the candidates.
+fn best(user: u32, scored: impl Iterator<Item = (u32, f32)>, ranking: &Ranking) -> Result<Vec<Scored>, RankError> {
     let mut top = Top::new(ranking);
     let mut least = f32::NEG_INFINITY;
-    for (&item, &score) in ranking.candidates.order().iter().zip(&*scores) {
+    for (item, score) in scored {
         // Written so that NaN does not pass by. An equal score never enters a full list.
         if score <= least {
             continue;
@@ -224,6 +261,12 @@ impl Top {
         self.scored.truncate(self.k);
         self.scored
     }
+}
+
+/// The inner product of two rows, summed in the order of the columns as a tile does it.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).fold(0.0, |sum, (a, b)| a.mul_add(*b, sum))
 }
 
 /// The rows in which some score exceeds `least` or is no number.
@@ -372,6 +415,45 @@ mod tests {
         for (tiles, libtorch) in in_tiles.iter().flatten().zip(by_libtorch.iter().flatten()) {
             assert!(tiles.item == libtorch.item && (tiles.score - libtorch.score).abs() < 1e-5);
             assert!(tiles.item % 3 != 0);
+        }
+    }
+
+    /// What a user's own candidates rank as is the full ranking without the others, to the last bit.
+    #[test]
+    fn own_candidates_are_ranked_as_among_all() {
+        let (users, items, dim) = (70, 400, 13);
+        let mut rng = rng::stream(3, "test", 0);
+        let mut draw = |rows: usize| (0..rows * dim).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>();
+        let (of_users, of_items) = (draw(users), draw(items));
+        let vectors =
+            Vectors { width: dim, queries: Aligned::from(&of_users[..]), items: Aligned::from(&of_items[..]) };
+        let candidates = Candidates::in_order((0..items as u32).rev().filter(|item| item % 3 != 0).collect(), items);
+        let mut pairs = |count: usize| {
+            let mut ids = |below: usize| (0..count).map(|_| rng.random_range(0..below as u32)).collect::<Vec<u32>>();
+            Graph::with_size(
+                users,
+                items,
+                &Interactions { user: ids(users), item: ids(items), ..Interactions::default() },
+            )
+        };
+        let (mask, sets, train) = (pairs(900), pairs(1_500), pairs(90));
+        let everyone: Vec<u32> = (0..users as u32).rev().collect();
+        let given = Given((0..items).map(|item| (item % 7) as f32).collect());
+        for scorer in [
+            Scorer::Vectors { vectors: &vectors, device: Device::Cpu },
+            Scorer::Recommender { recommender: &given, train: &train },
+        ] {
+            let all = Ranking { candidates: &candidates, masks: &[&mask], k: items };
+            let whole = recommend(&scorer, &everyone, &all).unwrap();
+            let among = recommend_among(&scorer, &everyone, &Ranking { k: 6, ..all }, &sets).unwrap();
+            for ((&user, whole), among) in everyone.iter().zip(&whole).zip(&among) {
+                let own = whole.iter().filter(|scored| sets.contains(user, scored.item));
+                let own: Vec<(u32, f32)> = own.map(|scored| (scored.item, scored.score)).collect();
+                let among_own: Vec<(u32, f32)> = among.iter().map(|scored| (scored.item, scored.score)).collect();
+                assert_eq!(among_own, own[..own.len().min(6)]);
+                let ties = own.windows(2).map(|pair| pair[0].1 == pair[1].1).chain([false]);
+                assert!(among.iter().map(|scored| scored.tied).eq(ties.take(among.len())));
+            }
         }
     }
 

@@ -74,7 +74,7 @@ impl Watch for Keep {
 
 fn train_with(config: &Config, threads: usize, resume: Option<&[u8]>, keep: &mut Keep) -> Result<Trained, TrainError> {
     let (train, valid, test) = parts();
-    let data = Data { train: &train, valid: &valid, oracle: Some(&test), candidates: &everything() };
+    let data = Data { train: &train, valid: &valid, oracle: Some(&test), candidates: &everything(), sets: None };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let mut result = None;
     let keep = std::sync::Mutex::new(keep);
@@ -207,7 +207,7 @@ fn the_oracle_is_used_only_when_asked_for() {
     assert_eq!(curve(&model, "oracle_ndcg@20").len(), 4);
     assert!(curve(&model, "valid_ndcg@20").is_empty());
     let (train, valid, _) = parts();
-    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &everything() };
+    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &everything(), sets: None };
     let error =
         fit(&config(json!({ "select": "test_oracle" })), &data, Device::Cpu, None, &mut Keep::default()).unwrap_err();
     assert_eq!(error, TrainError::NothingToSelectBy { rule: "test_oracle" });

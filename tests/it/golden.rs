@@ -60,6 +60,8 @@ fn lab() -> Lab {
     }
     lab.write("log.csv", &log("i", 1));
     lab.write("keys.txt", &(0..25).map(|item| format!("i{item}\n")).collect::<String>());
+    let pairs = (0..40).flat_map(|user| (0..25).map(move |item| format!("u{user} i{}\n", (user + item) % 50)));
+    lab.write("pairs.txt", &pairs.collect::<String>());
     lab.write("exposed.csv", &log("i", 3));
     lab.write("other.csv", &log("j", 2));
     let columns: [(&str, ArrayRef); 4] = [

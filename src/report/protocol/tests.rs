@@ -81,6 +81,32 @@ fn candidates_are_named() {
 }
 
 #[test]
+fn sampled_metrics_are_named_as_such() {
+    let of = |of: &[&str], popularity| Candidates::Sampled {
+        of: of.iter().map(|set| (*set).to_owned()).collect(),
+        negatives: 99,
+        popularity,
+        seed: 1,
+    };
+    let with = |method, candidates| Model { candidates, ..model(method, "iid", Selection::Last, true) };
+    let caution = "Caution: metrics among items that are sampled or listed for each user, not comparable with full ranking \
+                   (Krichene & Rendle, KDD 2020)";
+    for (candidates, expected) in [
+        (of(&["ood"], false), "the user's test items (ood) and 99 sampled ones (uniform, seed 1)"),
+        (of(&["iid", "ood"], true), "the user's test items (iid and ood) and 99 sampled ones (by popularity, seed 1)"),
+        (Candidates::PerUser, "the items that a given file lists for the user"),
+    ] {
+        let told = told(&[with("rns", candidates.clone()), with("dns", candidates)]);
+        assert!(told.contains(&format!("Ranked against {expected} but the user's training and validation")), "{told}");
+        assert!(told.contains(&format!("{caution}.")), "{told}");
+    }
+    let mixed = told(&[with("rns", Candidates::All), with("dns", of(&["ood"], false))]);
+    assert!(mixed.contains("; for dns: against the user's test items (ood) and 99 sampled ones"), "{mixed}");
+    assert!(mixed.contains(&format!("{caution}: dns.")), "{mixed}");
+    assert!(!told(&[with("rns", Candidates::All)]).contains("Caution"));
+}
+
+#[test]
 fn what_is_not_asked_for_is_counted() {
     let table = build(&layout(), &scores(), &[], &[]).unwrap();
     let told = |evaluations: &[Evaluation]| evaluation_facts(&table, evaluations).join(" ");

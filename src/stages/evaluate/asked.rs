@@ -11,7 +11,7 @@ use crate::store::parquet;
 
 /// The relevant pairs, and how many there would be of others.
 pub struct Asked {
-    /// How many items the model ranks.
+    /// How many items the model ranks, at most, for a user.
     pub candidates: usize,
     pub relevance: Relevance,
     unreachable: Unreachable,
@@ -28,18 +28,15 @@ impl Asked {
     pub fn new(params: &Params, split: &Input, model: &Input, train: &RecordBatch) -> Result<Self, StageError> {
         let test = parquet::read(split.artifact("test")?)?;
         let valid = parquet::read(split.artifact("valid")?)?;
-        let candidates = parquet::read(model.artifact("candidates")?)?;
         let n_items = bound(u32s(train, "item")?);
-        let mut ranked = vec![false; n_items];
-        for &item in u32s(&candidates, "item")? {
-            *ranked.get_mut(item as usize).ok_or_else(|| foreign(item))? = true;
-        }
+        let ranked = Ranked::read(&parquet::read(model.artifact("candidates")?)?, n_items)?;
         let relevance = wanted(&test, params.set)?;
         let mut reachable = relevance.clone();
         let in_train = reachable.remove(pairs(train)?);
         let in_valid = if masks_valid(model)? { reachable.remove(pairs(&valid)?) } else { 0 };
-        let no_candidate = reachable.retain(|item| ranked.get(item as usize).copied().unwrap_or(true));
-        let cold = reachable.clone().retain(|item| (item as usize) < n_items);
+        let trained = |item: u32| (item as usize) < n_items;
+        let no_candidate = reachable.retain(|user, item| !trained(item) || ranked.contains(user, item));
+        let cold = reachable.clone().retain(|_, item| trained(item));
         let relevance = match params.unreachable {
             Unreachable::Drop => reachable,
             Unreachable::Keep => relevance,
@@ -55,7 +52,7 @@ impl Asked {
                 error.with_help("choose another `set`, or a split that has this one")
             });
         }
-        let candidates = candidates.num_rows();
+        let candidates = ranked.most();
         Ok(Self { candidates, relevance, unreachable: params.unreachable, in_train, in_valid, no_candidate, cold })
     }
 
@@ -90,6 +87,43 @@ impl Asked {
         }
         if self.cold > 0 {
             context.log(format!("{} test pairs have an item that training never saw: they count as misses", self.cold));
+        }
+    }
+}
+
+/// What the model ranks: the same items for all users, or those of pairs.
+enum Ranked {
+    Items(Vec<bool>),
+    Pairs(Relevance),
+}
+
+impl Ranked {
+    fn read(candidates: &RecordBatch, n_items: usize) -> Result<Self, StageError> {
+        let items = u32s(candidates, "item")?;
+        if let Some(&item) = items.iter().find(|&&item| item as usize >= n_items) {
+            return Err(foreign(item));
+        }
+        if candidates.column_by_name("user").is_some() {
+            return Ok(Self::Pairs(Relevance::new(bound(u32s(candidates, "user")?), pairs(candidates)?)));
+        }
+        let mut ranked = vec![false; n_items];
+        items.iter().for_each(|&item| ranked[item as usize] = true);
+        Ok(Self::Items(ranked))
+    }
+
+    /// Whether an item of the training part is ranked for a user.
+    fn contains(&self, user: u32, item: u32) -> bool {
+        match self {
+            Self::Items(ranked) => ranked[item as usize],
+            Self::Pairs(pairs) => pairs.of(user).binary_search(&item).is_ok(),
+        }
+    }
+
+    /// How many items are ranked for the user who has most.
+    fn most(&self) -> usize {
+        match self {
+            Self::Items(ranked) => ranked.iter().filter(|&&ranked| ranked).count(),
+            Self::Pairs(pairs) => pairs.users().map(|user| pairs.of(user).len()).max().unwrap_or(0),
         }
     }
 }

@@ -20,6 +20,8 @@ struct Case<'a> {
     valid: [&'a [u32]; 2],
     masks_valid: bool,
     candidates: &'a [u32],
+    /// Their users, where they differ from user to user.
+    candidates_of: Option<&'a [u32]>,
     /// Of the recommendations, by row.
     users: &'a [u32],
     ranks: &'a [u32],
@@ -37,6 +39,7 @@ impl Case<'_> {
             valid: [&[], &[]],
             masks_valid: true,
             candidates: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+            candidates_of: None,
             users: &[0, 0, 1, 2, 2],
             ranks: &[1, 2, 1, 1, 2],
             tied: &[false; 5],
@@ -64,7 +67,9 @@ impl Case<'_> {
         let keys = ["ann", "bob", "cem", "dan"];
         let users = ("users", bench.put("users", &keys_to_batch(keys).unwrap()));
         let split = [put("test", test), put("train", train), put("valid", pairs(self.valid)), users];
-        let candidates = put("candidates", ids(&[("item", self.candidates)]));
+        let owners = self.candidates_of.map(|users| ("user", users));
+        let columns: Vec<(&str, &[u32])> = owners.into_iter().chain([("item", self.candidates)]).collect();
+        let candidates = put("candidates", ids(&columns));
         let model = [put("recommendations", lists), candidates, put("summary", mask)];
         let inputs = vec![input("split", &[], &split), input("model", &["seed=1"], &model)];
         let out = bench.run::<Evaluate>(run, self.params, inputs, Vec::new(), "out")?;
@@ -145,6 +150,24 @@ fn lists_shorter_than_the_cutoff_are_refused() {
     let case = Case { ranks: &[2, 1, 1, 1, 2], ..Case::new(json!({ "set": "ood", "k": [1] })) };
     let error = case.run().unwrap_err();
     assert!(error.message.contains("not sorted"), "{error}");
+}
+
+/// User 0 is asked for 5, which is ranked for him; of user 2's items 7, 8 and 9 only 8 is ranked for her, the others are for
+/// user 0.
+#[test]
+fn candidates_may_differ_from_user_to_user() {
+    let case = |params| Case {
+        candidates: &[3, 5, 7, 9, 2, 3, 8],
+        candidates_of: Some(&[0, 0, 0, 0, 2, 2, 2]),
+        ..Case::new(params)
+    };
+    assert_eq!(recalls(case(recall(json!({}))), "no_candidate"), (vec![0, 2], vec![1.0, 0.0], 2));
+    let lists = Case { test: [&[0, 2, 2, 0], &[5, 2, 7, 6]], ..case(recall(json!({}))) };
+    assert_eq!(recalls(lists, "no_candidate"), (vec![0, 2], vec![1.0, 1.0], 1));
+    let error = case(json!({ "set": "ood", "k": [7] })).run().unwrap_err();
+    assert!(error.help.unwrap().starts_with("only 4 items are ranked"));
+    let error = case(json!({ "set": "iid", "metrics": ["recall"], "k": [2] })).run().unwrap_err();
+    assert!(error.message.contains("no user has a test item in the set `iid`"), "{error}");
 }
 
 /// Recall@2 of each user, and what is counted under `name`.

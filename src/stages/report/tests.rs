@@ -40,6 +40,34 @@ fn model(bench: &Bench, method: &str, rule: &str) -> Input {
     input("models", &[&format!("method={method}")], &[("summary", path)])
 }
 
+#[test]
+fn captions_state_what_summaries_tell_of_sampled_candidates() {
+    let bench = Bench::new();
+    let facts = [
+        ("items", 80.0),
+        ("candidates", 80.0),
+        ("select_last", 1.0),
+        ("candidates_of_ood", 1.0),
+        ("candidates_sampled", 1.0),
+        ("sampled_negatives", 19.0),
+        ("sampled_popularity", 1.0),
+        ("sampled_seed", 7.0),
+    ];
+    let summary: [(&str, ArrayRef); 2] = [
+        ("name", Arc::new(StringArray::from_iter_values(facts.map(|fact| fact.0)))),
+        ("value", Arc::new(Float64Array::from_iter_values(facts.map(|fact| fact.1)))),
+    ];
+    let path = bench.put("sampled", &RecordBatch::try_from_iter(summary).unwrap());
+    let mut inputs = sources(&bench);
+    for method in ["rns", "dns_32", "cnsdiff"] {
+        inputs.push(input("models", &[&format!("method={method}")], &[("summary", path.clone())]));
+    }
+    let files = files(&bench, params(), inputs, Vec::new()).unwrap();
+    let expected = "the user's test items (ood) and 19 sampled ones (by popularity, seed 7)";
+    assert!(files["main.md"].contains(expected), "{}", files["main.md"]);
+    assert!(files["main.md"].contains("not comparable with full ranking"), "{}", files["main.md"]);
+}
+
 fn params() -> Value {
     json!({ "columns": ["dataset"], "over": "seed", "metrics": ["recall@20"], "ours": ["cnsdiff"], "file": "main" })
 }

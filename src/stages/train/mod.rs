@@ -38,6 +38,13 @@ impl Stage for Train {
             artifacts: &["catalogue"],
             arity: Arity::Optional,
         },
+        Port {
+            name: "targets",
+            doc: "The split whose users and test items `candidates: {sampled: ...}` ranks, or whose users `{per_user: ...}` \
+                  names; nothing else may use it.",
+            artifacts: &["test", "users"],
+            arity: Arity::Optional,
+        },
     ];
     const OUTPUTS: &'static [Output] = &[
         Output {
@@ -61,7 +68,8 @@ impl Stage for Train {
         },
         Output {
             name: "candidates",
-            doc: "The items that were ranked.",
+            doc: "The items that were ranked; where they differ from user to user, a column `user` before it, and a row for \
+                  each pair.",
             form: Form::Table(&[Column { name: "item", dtype: "u32", doc: "Dense id, ascending." }]),
         },
         Output {
@@ -99,10 +107,12 @@ impl Stage for Train {
 
     fn files(config: &Config) -> Vec<RawSource> {
         match &config.candidates {
-            CandidateRule::Only(list) | CandidateRule::Except(list) => {
+            CandidateRule::Only(list) | CandidateRule::Except(list) | CandidateRule::PerUser(list) => {
                 vec![RawSource { source: list.source.clone(), digest: list.digest.clone(), ..RawSource::default() }]
             }
-            CandidateRule::Auto {} | CandidateRule::All {} | CandidateRule::ItemsOf(_) => Vec::new(),
+            CandidateRule::Auto {} | CandidateRule::All {} | CandidateRule::ItemsOf(_) | CandidateRule::Sampled(_) => {
+                Vec::new()
+            }
         }
     }
 

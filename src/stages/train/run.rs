@@ -45,11 +45,16 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
         part.take(&rows)
     };
     let (valid, oracle) = (known(valid), oracle.map(known));
-    let chosen = choose(&config, context, graph.n_items)?;
-    let inputs = Data { train: &data, valid: &valid, oracle: oracle.as_ref(), candidates: &chosen.candidates };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(context.job.threads)
+        .build()
+        .map_err(|error| StageError::new(format!("cannot start {} threads: {error}", context.job.threads)))?;
+    let chosen = pool.install(|| choose(&config, context, graph, &valid))?;
+    let Chosen { candidates: common, sets, .. } = &chosen;
+    let inputs = Data { train: &data, valid: &valid, oracle: oracle.as_ref(), candidates: common, sets: sets.as_ref() };
     context.log(format!("{} users, {} items, {} training pairs", graph.n_users, graph.n_items, graph.n_edges()));
-    if chosen.candidates.len() < graph.n_items {
-        context.log(format!("{} of the {} items are ranked", chosen.candidates.len(), graph.n_items));
+    if common.len() < graph.n_items {
+        context.log(format!("{} of the {} items are ranked", common.len(), graph.n_items));
     }
 
     let mut follow = Follow::new(context, BETWEEN_CHECKPOINTS)?;
@@ -57,10 +62,6 @@ pub fn run(params: &Value, context: &Context) -> Result<(), StageError> {
     let wanted = config.gradient().map_or(Device::Cpu, |gradient| gradient.device);
     let device = choose_device(wanted, &context.job.gpus).map_err(|error| StageError::new(error.to_string()))?;
     context.computes_on(name(device));
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(context.job.threads)
-        .build()
-        .map_err(|error| StageError::new(format!("cannot start {} threads: {error}", context.job.threads)))?;
     let model = pool
         .install(|| fit(&config, &inputs, device, resume.as_deref(), &mut follow))
         .map_err(|error| follow.failure.take().unwrap_or_else(|| StageError::new(error.to_string())))?;
@@ -171,6 +172,14 @@ fn recommendations(model: &Trained) -> Result<RecordBatch, ArrowError> {
 }
 
 fn candidates(chosen: &Chosen) -> Result<RecordBatch, ArrowError> {
+    if let Some(sets) = &chosen.sets {
+        let of_user = |user: u32| std::iter::repeat_n(user, sets.items_of(user).len());
+        let users = (0..sets.n_users as u32).flat_map(of_user);
+        return RecordBatch::try_from_iter([
+            ("user", Arc::new(UInt32Array::from_iter_values(users)) as Arc<dyn Array>),
+            ("item", Arc::new(UInt32Array::from(sets.user_items.clone()))),
+        ]);
+    }
     let mut items = chosen.candidates.order().to_vec();
     items.sort_unstable();
     RecordBatch::try_from_iter([("item", Arc::new(UInt32Array::from(items)) as Arc<dyn Array>)])
@@ -221,7 +230,7 @@ fn summary(config: &Config, model: &Trained, graph: &Graph, chosen: &Chosen) -> 
         ("candidates", chosen.candidates.len() as f64),
         ("tied_lists", tied as f64 / graph.n_users as f64),
     ];
-    facts.extend(chosen.facts().map(|(name, holds)| (name, is(holds))));
+    facts.extend(chosen.facts());
     RecordBatch::try_from_iter([
         ("name", Arc::new(StringArray::from_iter_values(facts.iter().map(|fact| fact.0))) as Arc<dyn Array>),
         ("value", Arc::new(Float64Array::from_iter_values(facts.iter().map(|fact| fact.1)))),

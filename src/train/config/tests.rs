@@ -51,6 +51,8 @@ fn values_out_of_range_are_named() {
     assert_eq!(measure.path, ["select", "valid_iid", "measure"]);
     let candidates = config(|v| v["candidates"] = json!({ "items_of": [] })).unwrap_err();
     assert_eq!(candidates.path, ["candidates", "items_of"]);
+    let sampled = config(|v| v["candidates"] = json!({ "sampled": { "of": ["valid"] } })).unwrap_err();
+    assert_eq!(sampled.path, ["candidates", "sampled", "of"]);
     let start = config(|v| v["sampler"] = json!({ "cnsdiff": { "start": { "last": 40 } } })).unwrap_err();
     assert_eq!(start.path, ["sampler", "cnsdiff", "start"]);
 }
@@ -66,11 +68,24 @@ fn the_schema_allows_both_spellings() {
         assert!(!validator.is_valid(&json!({ "backbone": wrong, "seed": 1 })), "{wrong}");
     }
     let with = |candidates: &Value| json!({ "backbone": "mf", "seed": 1, "candidates": candidates });
-    for fine in [json!("all"), json!({ "items_of": ["iid", "ood"] }), json!({ "except": { "source": "x.txt" } })] {
+    for fine in [
+        json!("all"),
+        json!({ "items_of": ["iid", "ood"] }),
+        json!({ "except": { "source": "x.txt" } }),
+        json!({ "sampled": { "of": ["ood"], "negatives": 999, "popularity": true, "seed": 2 } }),
+        json!({ "per_user": { "source": "x.txt" } }),
+    ] {
         assert!(validator.is_valid(&with(&fine)) && read(with(&fine)).is_ok(), "{fine}");
     }
     // A choice that needs parameters has no short spelling.
-    for wrong in [json!("items_of"), json!("only"), json!({ "items_of": ["test"] }), json!({ "except": {} })] {
+    for wrong in [
+        json!("items_of"),
+        json!("only"),
+        json!("sampled"),
+        json!({ "sampled": { "of": ["ood"], "negatives": 0 } }),
+        json!({ "items_of": ["test"] }),
+        json!({ "except": {} }),
+    ] {
         let refused = read(with(&wrong)).is_err() || read(with(&wrong)).unwrap().check().is_err();
         assert!(!validator.is_valid(&with(&wrong)) && refused, "{wrong}");
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::data::ids::keys_to_batch;
 use crate::engine::stage::{Input, Job, Notice};
 use crate::kernel::Aligned;
 use crate::method::Device as Computes;
@@ -61,6 +62,11 @@ fn split(dir: &Path) -> BTreeMap<String, PathBuf> {
         ("test", test),
         ("items", items(false)),
         ("catalogue", catalogue()),
+        (
+            "users",
+            keys_to_batch((0..20).map(|user| format!("u{user}")).collect::<Vec<_>>().iter().map(String::as_str))
+                .unwrap(),
+        ),
     ]
     .map(|(name, batch)| {
         let path = dir.join(format!("{name}.parquet"));
@@ -145,9 +151,9 @@ fn an_interruption_does_not_show_in_the_bytes() {
     let [train, valid] = ["train", "valid"]
         .map(|name| Interactions::from_batch(&parquet::read(&job.inputs[0].artifacts[name]).unwrap()).unwrap());
     let config = parse::<Train>(&job.params).unwrap();
-    let candidates = choose(&config, &context, 15).unwrap().candidates;
     let train = TrainingData::new(train);
-    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &candidates };
+    let candidates = choose(&config, &context, &train.graph, &valid).unwrap().candidates;
+    let data = Data { train: &train, valid: &valid, oracle: None, candidates: &candidates, sets: None };
     let mut stop = Stop(Follow::new(&context, Duration::ZERO).unwrap());
     fit(&config, &data, Computes::Cpu, None, &mut stop).unwrap_err();
     assert!(stop.0.path.exists());
@@ -245,6 +251,150 @@ fn a_file_lists_the_candidates_or_the_other_items() {
     let all: String = (0..15).map(|item| format!("i{item}\n")).collect();
     let nothing = of("except", &all).unwrap_err();
     assert!(nothing.message.contains("no item"), "{nothing}");
+}
+
+/// The pairs of users and items that were ranked, and the recommended ones.
+fn ranked_pairs(job: &Job) -> Result<[Vec<(u32, u32)>; 2], StageError> {
+    run_job(job)?;
+    Ok(["candidates", "recommendations"].map(|name| {
+        let batch = parquet::read(&job.out_dir.join(format!("{name}.parquet"))).unwrap();
+        let column = |name: &str| batch[name].as_primitive::<UInt32Type>().values().to_vec();
+        column("user").into_iter().zip(column("item")).collect()
+    }))
+}
+
+/// Whether a user of the test split has an item in training or validation.
+fn has(user: u32, item: u32) -> bool {
+    (user + item).is_multiple_of(3) || item == (user + 1) % 15
+}
+
+/// The OOD test has the item `(user + 4) % 15` of every odd user; 14 negatives are more than anybody has left.
+#[test]
+fn test_items_and_all_that_is_not_the_users_are_ranked_where_negatives_do_not_run_out() {
+    let dir = TempDir::new().unwrap();
+    let rule = |negatives: u32| json!({ "sampled": { "of": ["ood"], "negatives": negatives } });
+    let whole = job(dir.path(), &["split", "targets"], json!({ "candidates": rule(14), "top_k": 15 }));
+    let [candidates, recommended] = ranked_pairs(&whole).unwrap();
+    let test = |user: u32| (user + 4) % 15;
+    let odd = || (1..20).step_by(2);
+    let expected: Vec<(u32, u32)> = odd()
+        .flat_map(|user| (0..15).map(move |item| (user, item)))
+        .filter(|&(user, item)| item == test(user) || !has(user, item))
+        .collect();
+    assert_eq!(candidates, expected);
+    // All are recommended, but for what the masks hide.
+    let mut recommended = recommended;
+    recommended.sort_unstable();
+    assert_eq!(recommended, expected.into_iter().filter(|&(user, item)| !has(user, item)).collect::<Vec<_>>());
+    // With fewer negatives, some of these.
+    let some = job(dir.path(), &["split", "targets"], json!({ "candidates": rule(3), "top_k": 15 }));
+    let [some, _] = ranked_pairs(&some).unwrap();
+    assert!(some.iter().all(|pair| candidates.contains(pair)));
+    for user in odd() {
+        let own: Vec<u32> = some.iter().filter(|pair| pair.0 == user).map(|pair| pair.1).collect();
+        assert!(own.len() == 4 && own.contains(&test(user)), "{user}: {own:?}");
+    }
+}
+
+#[test]
+fn methods_and_seeds_share_their_negatives() {
+    let dir = TempDir::new().unwrap();
+    let of = |sampled: Value, changes: Value| {
+        let mut params = json!({ "seed": 3, "top_k": 6, "candidates": { "sampled": sampled } });
+        params.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let job = Job { params, ..job(dir.path(), &["split", "targets"], json!({})) };
+        ranked_pairs(&job).unwrap()[0].clone()
+    };
+    let mf = json!({ "backbone": "mf", "dim": 4, "epochs": 1 });
+    for popularity in [false, true] {
+        let sampled = json!({ "of": ["iid", "ood"], "negatives": 3, "popularity": popularity });
+        let first = of(sampled.clone(), mf.clone());
+        assert_eq!(first.len(), 20 * 4);
+        assert_eq!(of(sampled.clone(), json!({ "backbone": "mf", "dim": 4, "epochs": 1, "seed": 4 })), first);
+        assert_eq!(of(sampled.clone(), json!({ "recommender": "popularity" })), first);
+        let other = json!({ "of": ["iid", "ood"], "negatives": 3, "popularity": popularity, "seed": 2 });
+        assert_ne!(of(other, mf.clone()), first);
+    }
+}
+
+#[test]
+fn threads_do_not_show_in_the_bytes_of_sampled_candidates() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let changes = json!({ "candidates": { "sampled": { "of": ["iid"], "negatives": 4 } } });
+    let [one, two] = [(1, &dirs[0]), (2, &dirs[1])].map(|(threads, dir)| {
+        run_job(&Job { threads, ..job(dir.path(), &["split", "targets"], changes.clone()) }).unwrap()
+    });
+    assert_eq!(one, two);
+}
+
+#[test]
+fn sampled_candidates_need_the_tests_and_nothing_else_may_have_them() {
+    let dir = TempDir::new().unwrap();
+    let of = |ports: &[&str], candidates| run_job(&with_candidates(&dir, ports, candidates)).map(|_| ());
+    let sampled = |negatives: u32| json!({ "sampled": { "of": ["ood"], "negatives": negatives } });
+    of(&["split", "targets"], sampled(3)).unwrap();
+    let missing = of(&["split"], sampled(3)).unwrap_err();
+    assert!(missing.help.unwrap().contains("port `targets`"));
+    let unasked = of(&["split", "targets"], json!("all")).unwrap_err();
+    assert!(unasked.message.contains("does not ask for"), "{unasked}");
+    let many = of(&["split", "targets"], sampled(15)).unwrap_err();
+    assert_eq!(many.message, "15 negatives per user are asked for, but there are 15 items");
+    let job = with_candidates(&dir, &["split", "targets"], json!({ "sampled": { "of": ["ood"], "negatives": 3 } }));
+    let test = parquet::read(&job.inputs[1].artifacts["test"]).unwrap();
+    let schema = test.schema();
+    let columns = schema.fields().iter().map(|field| field.name().clone()).zip(test.columns().to_vec());
+    let iid = columns.map(|(name, column)| match name.as_str() {
+        "set" => (name, Arc::new(StringArray::from(vec!["iid"; 20])) as Arc<dyn Array>),
+        _ => (name, column),
+    });
+    parquet::write(&job.inputs[1].artifacts["test"], &RecordBatch::try_from_iter(iid).unwrap(), &[]).unwrap();
+    let none = run_job(&job).unwrap_err();
+    assert_eq!(none.message, "no user has a test item that is ranked in `ood`");
+}
+
+#[test]
+fn a_file_lists_the_candidates_of_each_user() {
+    let dir = TempDir::new().unwrap();
+    let list = dir.path().join("list.txt");
+    let of = |text: &str| {
+        fs::write(&list, text).unwrap();
+        let job = with_candidates(&dir, &["split", "targets"], json!({ "per_user": { "source": "list.txt" } }));
+        ranked_pairs(&Job { files: vec![list.clone()], ..job })
+    };
+    // Items 3 and 6 are in training for user 0, who gets 2 and 4; the order of lines and repetitions are nothing.
+    let pairs = [vec![(0, 2), (0, 3), (0, 4), (0, 6), (7, 9)], vec![(0, 2), (0, 4), (7, 9)]];
+    for text in [
+        "u7 i9
+u0 i4
+u0  i3
+
+u0 i6
+u0 i2
+u99 i1
+u0 i99
+u0 i4
+",
+        "u0	i2
+u0	i4 
+u7	i9
+u0	i3
+u0	i6",
+    ] {
+        let [candidates, mut recommended] = of(text).unwrap();
+        recommended.sort_unstable();
+        assert_eq!([candidates, recommended], pairs);
+    }
+    let malformed = of("u0 i4
+u7
+")
+    .unwrap_err();
+    assert_eq!(malformed.message, "line 2 of `list.txt` is not a user and an item: `u7`");
+    let foreign = of("i4 u0
+7 9
+")
+    .unwrap_err();
+    assert!(foreign.message.contains("none of the 2 lines of `list.txt`"), "{foreign}");
+    assert!(foreign.help.unwrap().contains("`u0 i0`"));
 }
 
 /// The best epoch is chosen by what will be ranked: a validation part without candidates decides nothing.
