@@ -15,6 +15,7 @@ mod naming;
 mod output;
 mod ranking;
 mod repository;
+mod sequences;
 mod shared;
 mod signals;
 mod training;

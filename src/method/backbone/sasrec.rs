@@ -87,15 +87,15 @@ impl Method for SasRec {
 impl BackboneMethod for SasRec {
     fn traits(&self) -> BackboneTraits {
         let [length, blocks, heads] = [self.length, self.blocks, self.heads].map(|size| size as u64);
-        // What the gradient needs of each block, and what the block under way makes beside that.
+        // What the gradient needs of each block, and what else there is at a time, as measured.
         let kept = |each: u64, meanwhile: u64| blocks.saturating_mul(each).saturating_add(meanwhile);
         BackboneTraits {
             unit: Unit::Sequence { length: self.length },
             libtorch: true,
             heads: self.heads,
             numbers: Numbers {
-                per_row: heads.saturating_mul(length).saturating_mul(kept(4, 6)),
-                per_row_and_width: kept(24, 16),
+                per_row: heads.saturating_mul(length).saturating_mul(kept(3, 2)),
+                per_row_and_width: kept(15, 10),
                 per_width_squared: blocks.saturating_mul(LAYERS.len() as u64),
                 ..Numbers::default()
             },
