@@ -114,7 +114,7 @@ pub fn build(layout: &Layout, scores: &[Score], findings: &[Finding], models: &[
         Some(axis) => facts.push(format!("A single {axis}.")),
         None => {}
     }
-    facts.extend(percent_fact(layout, &columns));
+    facts.extend(percent_fact(&columns));
     facts.extend(direction_fact(&columns));
     if let Some(marks) = &layout.marks {
         let (fact, further) = marks::set(marks, findings, layout, &columns, &mut rows)?;
@@ -302,7 +302,7 @@ fn improvement(layout: &Layout, rows: &[Row], columns: &[Column]) -> Option<Impr
 }
 
 /// Which values are in percent, if any are.
-fn percent_fact(layout: &Layout, columns: &[Column]) -> Option<String> {
+fn percent_fact(columns: &[Column]) -> Option<String> {
     let others = metric_titles(columns, |column| !column.percent);
     match columns.iter().any(|column| column.percent) {
         true if others.is_empty() => Some("Values in percent.".to_owned()),

@@ -2,17 +2,17 @@
 
 mod lightgcn;
 mod mf;
+#[cfg(feature = "torch")]
+mod ngcf;
 #[cfg(all(test, feature = "torch"))]
 #[path = "../../../docs/samples/one_layer.rs"]
 mod one_layer;
 #[cfg(feature = "torch")]
-mod ngcf;
+mod sasrec;
 #[cfg(feature = "torch")]
 mod simgcl;
 #[cfg(feature = "torch")]
 mod xsimgcl;
-#[cfg(feature = "torch")]
-mod sasrec;
 
 use super::data::Histories;
 use super::params::Parameters;

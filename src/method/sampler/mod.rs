@@ -3,11 +3,11 @@
 
 pub mod cnsdiff;
 mod dns;
+mod mixgcf;
+mod popularity;
 #[cfg(test)]
 #[path = "../../../docs/samples/soft_dns.rs"]
 mod soft_dns;
-mod mixgcf;
-mod popularity;
 #[cfg(test)]
 mod testing;
 pub mod uniform;
