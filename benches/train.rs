@@ -169,7 +169,7 @@ fn epoch(graph: &Graph, valid: &Interactions, sampler: Value, select: Value) -> 
     let mut clock = Clock::default();
     let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
     let train = TrainingData::over(graph.clone(), Interactions::default());
-    let data = Data { train: &train, valid, oracle: None, candidates: &candidates };
+    let data = Data { train: &train, valid, oracle: None, candidates: &candidates, sets: None };
     fit(&config, &data, Computes::Cpu, None, &mut clock)?;
     let epochs = || clock.ends.windows(2);
     let wall = epochs().map(|ends| (ends[1].0 - ends[0].0).as_secs_f64()).fold(f64::INFINITY, f64::min);

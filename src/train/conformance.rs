@@ -48,7 +48,7 @@ impl Bench {
 
     fn fit(&self, config: &Config, pool: &ThreadPool, resume: Option<&[u8]>) -> (Trained, Vec<Vec<u8>>) {
         let Self { train, valid, candidates, .. } = self;
-        let data = Data { train, valid, oracle: None, candidates };
+        let data = Data { train, valid, oracle: None, candidates, sets: None };
         let kept = Mutex::new(Checkpoints::default());
         let trained = pool.install(|| fit(config, &data, Device::Cpu, resume, &mut *kept.lock().unwrap()));
         (trained.unwrap_or_else(|error| panic!("{config:?}: {error}")), kept.into_inner().unwrap().0)

@@ -366,7 +366,7 @@ fn train_with(
 ) -> Result<Trained, TrainError> {
     let items = train.graph.n_items;
     let candidates = Candidates::in_order((0..items as u32).collect(), items);
-    let data = Data { train, valid, oracle: None, candidates: &candidates };
+    let data = Data { train, valid, oracle: None, candidates: &candidates, sets: None };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let keep = std::sync::Mutex::new(keep);
     pool.install(|| fit(config, &data, Device::Cpu, resume, *keep.lock().unwrap()))
