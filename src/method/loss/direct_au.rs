@@ -139,19 +139,4 @@ mod tests {
     fn a_batch_of_one_row_has_no_pairs() {
         assert_close(&values(2.0, &[1.0, 0.0], &[0.0, 2.0]), &[2.0, 2.0, 0.0]);
     }
-
-    #[test]
-    fn zz_speed() {
-        crate::method::backend::torch::one_thread();
-        let loss = DirectAu { gamma: 2.0 };
-        let side = || Tensor::randn([2048i64, 64].as_slice(), (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
-        let (a, b) = (side(), side());
-        for _ in 0..6 {
-            let t = std::time::Instant::now();
-            let v = loss.values(&a, &b);
-            let f = t.elapsed();
-            v[0].1.backward();
-            eprintln!("forward {f:?} both {:?} {}", t.elapsed(), v[0].1.double_value(&[]));
-        }
-    }
 }
