@@ -75,10 +75,13 @@ fn uniformity(rows: &Tensor) -> Tensor {
         return Tensor::zeros([0i64; 0], (Kind::Float, rows.device()));
     }
     let squares = squares(rows);
-    // Every pair stands here twice; the distance of a row to itself, on the diagonal, is none of a pair.
-    let mut exponents = rows.matmul(&rows.tr()) * 4.0 - (&squares + squares.tr()) * 2.0;
-    let pairs = exponents.fill_diagonal_(f64::NEG_INFINITY, false).flatten(0, 1);
-    pairs.logsumexp([0i64].as_slice(), false) - libm::log((count * (count - 1)) as f64)
+    let ones = squares.ones_like();
+    // `-2 ||a - b||^2` by one product: `4 <a, b> - 2 ||a||^2 - 2 ||b||^2`. It lies in -8..0, so that no power is too small.
+    let left = Tensor::cat(&[rows * 4.0, &squares * -2.0, &ones * -2.0], 1);
+    let right = Tensor::cat(&[rows, &ones, &squares], 1);
+    // Every pair stands here twice, and on the diagonal each row with itself, which is no pair.
+    let powers = left.matmul(&right.tr()).fill_diagonal_(f64::NEG_INFINITY, false).exp_();
+    (powers.sum(Kind::Float) / (count * (count - 1)) as f64).log()
 }
 
 #[cfg(test)]

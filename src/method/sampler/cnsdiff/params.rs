@@ -73,8 +73,10 @@ pub struct ScheduleParams {
     /// Factor on `min` and `max`.
     #[schemars(range(min = 0, max = 1_000))]
     pub scale: f64,
+    /// Variance at the first step.
     #[schemars(range(min = 0, max = 1))]
     pub min: f64,
+    /// Variance at the last step.
     #[schemars(range(min = 0, max = 1))]
     pub max: f64,
 }
@@ -115,10 +117,13 @@ impl Default for DenoiserParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StartParams {
+    /// The first start step, counted from 1.
     #[schemars(range(min = 1, max = 1_000))]
     pub first: usize,
+    /// No start step comes after this one.
     #[schemars(range(min = 1, max = 1_000))]
     pub last: usize,
+    /// Steps from one start to the next.
     #[schemars(range(min = 1, max = 1_000))]
     pub stride: usize,
     pub pick: Pick,
@@ -135,8 +140,10 @@ impl Default for StartParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixParams {
+    /// `[a, b]` in the first epoch.
     #[schemars(inner(range(min = 0, max = 1_000_000)))]
     pub from: [f64; 2],
+    /// `[a, b]` that the last epoch comes near to.
     #[schemars(inner(range(min = 0, max = 1_000_000)))]
     pub to: [f64; 2],
     /// 1 uses the generated vector alone.
