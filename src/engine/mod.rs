@@ -99,7 +99,45 @@ impl Default for Options {
     }
 }
 
-/// Where an instance stands. [`probe`] gives the first five, [`run`] all but `Miss` and `Waits`.
+/// The state of an instance. This is the whole state machine of a run; every transition is here.
+///
+/// ```text
+///  probe ── not asked for ──────────────────────────▶ Excluded
+///    │
+///    ├─ a source has no results yet ──▶ Waits ── a source failed or was skipped ──▶ Skipped
+///    │                                    │
+///    │                                    │ every source has results
+///    ▼                                    ▼
+///  resolve: make the key, look it up in the store
+///    ├─ the key cannot be made ─────────────────────▶ Failed (Cancelled, if the run was interrupted)
+///    ├─ the store has the results ──────────────────▶ Hit
+///    └─ it has not, or the stage is forced ──▶ Miss
+///                                               │ queued in `ready` until the machine has room
+///                                               ├─ another process holds the lock of the key: tried again later
+///                                               ├─ that process has stored the results ────▶ Hit
+///                                               ├─ a raw file has changed, or its key fails ▶ Failed
+///                                               ▼
+///                                            execution (still Miss; listed in `running`)
+///                                               ├─ results are in the store ───────────────▶ Executed
+///                                               ├─ every attempt failed ───────────────────▶ Failed
+///                                               ├─ interrupted ────────────────────────────▶ Cancelled
+///                                               └─ an input is damaged: nothing was executed; the instance that made
+///                                                  the input is taken back, and this one is looked at again (Failed,
+///                                                  if the damaged file cannot be removed)
+///
+///  Hit, Executed ── the results turn out to be damaged ──▶ Waits, with every dependent that has results or is queued;
+///                   looked at again at once; Failed after the third time
+///  Miss, Waits ──── the run ends first ──▶ Cancelled
+/// ```
+///
+/// Where the transitions are made: `resolve.rs` resolves a key; `run.rs` queues (`look_up`), starts (`start_ready`) and
+/// settles (`settle`, the only place where an instance reaches one of the states that end it: `Hit`, `Executed`,
+/// `Failed`, `Skipped` or `Cancelled`); `execute.rs` is the execution; `run/heal.rs` takes damaged results back. A
+/// dependent whose inputs were taken back while it was running executes to its end, and is then looked at again.
+///
+/// A failure stops the run unless it was asked to keep going: nothing further is started, and what is left over is
+/// `Cancelled`. [`probe`] gives `Excluded`, `Hit`, `Miss`, `Waits` and `Failed` (`Cancelled`, if it is interrupted);
+/// after [`run`] no instance is in `Miss` or `Waits`.
 #[derive(Clone, Debug)]
 pub enum State {
     /// Not asked for.
