@@ -138,7 +138,7 @@ fn measure(interactions: usize) -> Result<Cost, Box<dyn Error>> {
     // Ended after the second epoch, which is no failure here.
     let _ = fit(
         &config,
-        &Data { train: &train, valid: &Interactions::default(), oracle: None, candidates: &candidates },
+        &Data { train: &train, valid: &Interactions::default(), oracle: None, candidates: &candidates, sets: None },
         Device::Cpu,
         None,
         &mut clock,
