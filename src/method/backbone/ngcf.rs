@@ -170,7 +170,7 @@ impl Module for Convolution {
         for number in 0..self.params.layers.len() {
             let (own, mut sum) = pass.propagate(x);
             if let Some(share) = &self.loops {
-                sum = sum + &own * share;
+                sum += &own * share;
             }
             vectors.push(vector(number, &own));
             x = pass.dropout(&self.layer(tensors, number, &own, &sum), self.params.dropout);
@@ -207,11 +207,10 @@ mod tests {
         let graph = &data.graph;
         let (users, nodes) = (graph.n_users, graph.n_users + graph.n_items);
         let mut adjacency = vec![vec![0.0; nodes]; nodes];
-        for user in 0..users {
-            for &item in graph.items_of(user as u32) {
-                adjacency[user][users + item as usize] = 1.0;
-                adjacency[users + item as usize][user] = 1.0;
-            }
+        let pairs = (0..users as u32).flat_map(|user| graph.items_of(user).iter().map(move |&item| (user, item)));
+        for (user, item) in pairs.map(|(user, item)| (user as usize, users + item as usize)) {
+            adjacency[user][item] = 1.0;
+            adjacency[item][user] = 1.0;
         }
         if params.adjacency == Adjacency::RwSelf {
             (0..nodes).for_each(|node| adjacency[node][node] = 1.0);

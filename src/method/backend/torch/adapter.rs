@@ -249,7 +249,7 @@ impl<M: Module> Backbone for Adapter<'_, M> {
         };
         let mut root = part(&queries, &[gradient.queries]) + part(&items, gradient.items);
         if let Some(own) = own {
-            root = root + own;
+            root += own;
         }
         tape.backward(self.propagation.as_ref(), &root);
         Ok(())

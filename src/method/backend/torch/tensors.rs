@@ -73,7 +73,7 @@ impl Tensors {
         })
     }
 
-    fn named<'a>(&'a self, moments: bool) -> impl Iterator<Item = (String, &'a Tensor)> {
+    fn named(&self, moments: bool) -> impl Iterator<Item = (String, &Tensor)> {
         self.trained.iter().flat_map(move |Trained { name, value, moments: kept }| {
             let of_moments = moment_names(name).into_iter().zip(kept).filter(move |_| moments);
             (!moments).then(|| (name.clone(), value)).into_iter().chain(of_moments)

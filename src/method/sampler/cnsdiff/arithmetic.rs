@@ -19,7 +19,8 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    pub fn len(&self) -> usize {
+    /// How many these are.
+    pub fn count(&self) -> usize {
         self.positives.len() / self.dim
     }
 

@@ -48,7 +48,7 @@ pub fn reconstruct(
     wanted: Wanted,
 ) -> Diffusion {
     let (dim, draws) = (rows.dim, rows.draws);
-    let steps: Vec<usize> = draws.steps(rows.len(), params.schedule.steps).into_iter().map(|t| t as usize).collect();
+    let steps: Vec<usize> = draws.steps(rows.count(), params.schedule.steps).into_iter().map(|t| t as usize).collect();
     let noise = normals(&mut draws.stream("diffusion noise"), rows.clean.len());
     let mut masks = draws.stream("diffusion dropout");
     let dropout = Dropout::new(params.denoiser.dropout);

@@ -61,7 +61,7 @@ impl Arithmetic for OnDevice {
         let mut noise = rows.draws.stream("start noise");
         let mut masks = rows.draws.stream("chain dropout");
         let dropout = Dropout::new(params.chain_dropout());
-        let (count, dim) = (rows.len(), rows.dim);
+        let (count, dim) = (rows.count(), rows.dim);
         let candidates = tch::no_grad(|| {
             chain::sample(
                 chain,
@@ -78,7 +78,7 @@ impl Arithmetic for OnDevice {
     fn contrast(&self, rows: &Rows, params: &Cnsdiff, weight: f64) -> Option<Contrast> {
         let (generated, uniform) = self.negatives.as_ref()?;
         let uniform = leaf(uniform);
-        let noise = normal(&mut rows.draws.stream("positive noise"), rows.len(), rows.dim, self.device);
+        let noise = normal(&mut rows.draws.stream("positive noise"), rows.count(), rows.dim, self.device);
         let positives = leaf(&matrix(rows.positives, rows.dim, self.device));
         let negatives = Tensor::cat(&generated.iter().chain([&uniform]).collect::<Vec<_>>(), 0);
         let noised = &positives + noise * params.positive_noise;
@@ -88,7 +88,7 @@ impl Arithmetic for OnDevice {
     }
 
     fn diffusion(&self, rows: &Rows, params: &Cnsdiff, weight: f64, wanted: Wanted) -> Diffusion {
-        let (count, dim) = (rows.len(), rows.dim);
+        let (count, dim) = (rows.count(), rows.dim);
         let draws = rows.draws;
         let clean = matrix(rows.clean, dim, self.device).set_requires_grad(wanted.clean);
         let denoiser = self.denoiser.branch(wanted.weights);
