@@ -1,5 +1,4 @@
-//! Content digests (BLAKE3, 256 bit) and stage keys, in hexadecimal where people see them.
-//! Knows nothing of files or stages.
+//! Content digests (BLAKE3, 256 bit), which also serve as stage keys; shown to people in hexadecimal.
 
 use std::fmt;
 use std::str::FromStr;

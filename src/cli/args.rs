@@ -1,5 +1,4 @@
-//! The command line as declared to clap; docs/cli.md and the completions are generated from it. Knows nothing of
-//! what the commands do.
+//! The command line as declared to clap; docs/cli.md and the completions are generated from it.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! Instances of a stage that are the same computation under two names: two labels in a table then say one thing. Knows
-//! nothing of how they are shown elsewhere.
+//! Finds instances of a stage that are the same computation under two names, so that two labels of a table show the
+//! same numbers.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! `graph`: the stages (or their instances) and what flows between them, as DOT, Mermaid or SVG. Knows nothing of
-//! keys or results: a graph is drawn before anything ran.
+//! `graph`: the stages (or their instances) and what flows between them, as DOT, Mermaid or SVG. Drawn from the
+//! pipeline alone, before anything has run.
 
 use std::collections::BTreeMap;
 

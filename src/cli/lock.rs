@@ -1,6 +1,5 @@
-//! The lock file beside a pipeline, meant for git: a sorted line per stage instance with its key and the digests of
-//! its artifacts, so that two people, or a person and a paper, can compare results. Knows nothing of how they came
-//! about.
+//! The lock file beside a pipeline, meant for git: a sorted line per stage instance with its key and the digests of its
+//! artifacts, so that two people, or a person and a paper, can compare results.
 //!
 //! A line is `id key artifact=digest{column:digest,...} ...`. Digests of columns are short: they only tell which
 //! column differs. Characters that separate are written as `%` and two hexadecimal digits.

@@ -1,5 +1,4 @@
 //! The command line: one file per command, over what they share (the project, the lock file, records of runs).
-//! Knows nothing of how stages compute.
 
 mod args;
 mod cache;

@@ -1,5 +1,5 @@
-//! Where things are: the pipeline file, the cache, and what the command line changes in a pipeline. Knows nothing
-//! of what the commands do with them.
+//! The pipeline file, the cache, the changes that the command line makes to a pipeline, and files that are written
+//! atomically.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,6 +1,6 @@
-//! Writes rendered reports from the store to `reports/<pipeline>/`, where people look for them. A file is touched
-//! only when its content changes, and removed when it is no longer of the pipeline and still as it was published. Knows
-//! nothing of what a report says.
+//! Writes rendered reports from the store to `reports/<pipeline>/`, where people look for them. A file is touched only
+//! when its content changes. It is removed when it is no longer part of the pipeline and nobody has edited it since it
+//! was published.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
 //! The generated documentation: docs/cli.md from the declared command line, docs/stages.md and the JSON Schema of
-//! pipeline files from the registry of stage kinds. Knows nothing of what commands and kinds do.
+//! pipeline files from the registry of stage kinds.
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
 

@@ -1,4 +1,4 @@
-//! The head of a Parquet artifact as an aligned table, CSV or JSON lines. Knows nothing of what the columns mean.
+//! The first rows of a Parquet artifact as an aligned table, CSV or JSON lines.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{

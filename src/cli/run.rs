@@ -1,5 +1,4 @@
-//! `run`: computes what is missing, publishes the reports, keeps the lock file and the record of the run. Knows
-//! nothing of how stages are scheduled.
+//! `run`: computes what is missing, publishes the reports, and keeps the lock file and the record of the run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -120,7 +119,7 @@ fn conclude(begun: StartedRun, states: &[State], ui: &Ui) -> Result<u8, CliError
         changes: project.plan.pipeline.changes.clone(),
         arguments: std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        // A thread that panicked knows nothing of git; the run stands without it.
+        // If the thread panicked, the run is recorded without the state of git.
         git: git.and_then(|git| git.join().ok().flatten()),
         environment: RunEnvironment::new(options.jobs, ended.facets()),
         results: ended.digest(),

@@ -1,5 +1,4 @@
-//! Raw formats: how files of interactions are written by others. One file per format, one variant per format here.
-//! Knows nothing of where a file came from or what its rows are for.
+//! Raw formats: how published files of interactions are written. One file per format, one variant per format here.
 
 mod adjacency;
 mod block;

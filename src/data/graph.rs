@@ -1,5 +1,5 @@
 //! The bipartite graph of training interactions as two compressed sparse row (CSR) adjacencies: users to items and
-//! items to users. Knows nothing of what is propagated over it.
+//! items to users.
 
 use rayon::prelude::*;
 

@@ -1,5 +1,4 @@
-//! Interactions, id maps, graphs and raw formats. Knows nothing of libtorch
-//! or the store: tables cross its border as Arrow record batches.
+//! Interactions, id maps, graphs and raw formats. Tables cross the border of this module as Arrow record batches.
 
 mod decimal;
 pub mod format;

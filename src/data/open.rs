@@ -1,6 +1,5 @@
 //! Opens a raw file as a stream of bytes: plain, compressed (gzip, Zstandard), or a member of an archive (zip, tar,
 //! compressed tar), recognised by content. Nothing is unpacked to disk, and memory does not grow with the file.
-//! Knows nothing of what the bytes mean.
 
 mod guard;
 mod tar;

@@ -1,4 +1,4 @@
-//! One execution of one stage instance, from raw files to committed results. Knows nothing of other instances.
+//! One execution of one stage instance, from raw files to committed results.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

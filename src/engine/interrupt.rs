@@ -1,4 +1,4 @@
-//! A request from outside that what runs end.
+//! A request from outside to end the run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,4 @@
-//! Runs a plan: the `Stage` trait, the scheduler, worker processes, events. Knows nothing of data, models or
-//! metrics.
+//! Runs a plan: the `Stage` trait, the scheduler, worker processes, events.
 
 mod environment;
 pub mod event;

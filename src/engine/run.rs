@@ -86,7 +86,7 @@ pub fn run_then<T>(
         workers.dismiss();
         let Scheduler { states, mut summary, running, sink, .. } = run;
         let conclude = || -> Result<Vec<State>, EngineError> {
-            // Also after an error: what was finished shall be found again.
+            // Also after an error: the next run must find what was finished.
             let keys = states
                 .iter()
                 .enumerate()
@@ -132,11 +132,11 @@ pub fn warnings(plan: &Plan, states: &[State]) -> Vec<Warning> {
 /// How many executed stages may wait for the disk at a time, beside those that run.
 const COMMITS: usize = 32;
 
-/// What executions tell the loop.
+/// Messages from executions to the loop.
 enum TaskMessage {
     Notice(usize, Notice),
     Ended(usize, Result<Entry, End>),
-    /// What ended well is now durable.
+    /// The results of a stage that succeeded are durable.
     Committed(Result<(), EngineError>),
 }
 
@@ -235,7 +235,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
             }
             self.tell_damaged();
             if let Err(error) = self.start_ready(threads) {
-                // What runs is waited for; let that be short.
+                // Running stages are waited for, so workers are asked to end soon.
                 self.stopped = true;
                 self.workers.terminate();
                 broken.get_or_insert(error);
@@ -302,7 +302,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
                     self.deferred.insert((rank, index));
                     continue 'next;
                 };
-                // Someone may have executed it since we looked.
+                // Another process may have executed it since the probe.
                 let again = forced && !self.executed.contains(&key);
                 if let Some(entry) = (!again).then(|| self.resolver.entry(index, &key)).flatten() {
                     drop(lock);
@@ -433,7 +433,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
                 self.committing += 1;
                 self.executed.insert(entry.key);
                 if self.missing[index] > 0 {
-                    // What it was made from is being made anew: whether these are the results is seen then.
+                    // Its inputs were taken back and are being made again; its key is looked up again once they are there.
                     self.requeue(index);
                 } else {
                     self.settle(index, State::Executed { key: entry.key, entry: Arc::new(entry) });
@@ -457,7 +457,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
             let plan = self.resolver.plan;
             for &dependent in &plan.dependents[index] {
                 self.missing[dependent] -= usize::from(succeeded);
-                // Those that the probe could resolve, that are skipped already or not asked for do not wait.
+                // Dependents that the probe resolved, that are skipped already or were not asked for are not waiting.
                 if !matches!(self.states[dependent], State::Waits { .. }) {
                     continue;
                 }
@@ -515,7 +515,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
     }
 }
 
-/// Both halves of an execution. The loop waits for their ends, so it is told of a panic as well.
+/// Executes and commits a stage. The loop waits for a message about each, so a panic is reported like a failure.
 fn tell_ends<T>(
     index: usize,
     sender: &Sender<TaskMessage>,
@@ -528,7 +528,7 @@ fn tell_ends<T>(
         Err(End::Failed(failure(error)))
     });
     let succeeded = result.is_ok();
-    // Who does not listen any more does not wait either.
+    // If the loop has ended, nobody waits for this message.
     drop(sender.send(TaskMessage::Ended(index, result)));
     if succeeded {
         let committed = caught(|| commit(task)).map_err(EngineError::Panicked);

@@ -1,5 +1,4 @@
-//! The threads of a run. They are kept when they have nothing to do: to start one takes as long as a small stage.
-//! Knows nothing of what they do.
+//! The threads of a run. Idle threads are kept and reused, because starting one takes as long as a small stage.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +8,8 @@ use std::thread::{Builder, Scope};
 
 type Work<'env> = Box<dyn FnOnce() + Send + 'env>;
 
-/// As many threads as there was ever work for at a time; they end when this is dropped.
+/// A thread pool that grows to the largest number of jobs that were ever started at a time; its threads end when it is
+/// dropped.
 pub(super) struct ThreadPool<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     sender: Sender<Work<'env>>,
@@ -28,10 +28,10 @@ impl<'scope, 'env> ThreadPool<'scope, 'env> {
         Self { scope, sender, queue: Arc::new(Queue { receiver: Mutex::new(receiver), idle: AtomicUsize::new(0) }) }
     }
 
-    /// Has a thread do something at once.
+    /// Runs a job on an idle thread, or on a new one.
     ///
     /// # Errors
-    /// No thread has nothing to do, and the system does not start another.
+    /// No thread is idle, and the system does not start another.
     pub fn start(&self, work: impl FnOnce() + Send + 'env) -> io::Result<()> {
         let one_less = |idle: usize| idle.checked_sub(1);
         if self.queue.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {

@@ -59,7 +59,7 @@ struct Worker {
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     stderr: Receiver<String>,
-    /// It was to do something else before.
+    /// It has run another job before.
     warm: bool,
 }
 
@@ -113,7 +113,7 @@ impl WorkerPool {
 
     /// Ends the workers that have nothing to do.
     pub fn dismiss(&self) {
-        // A worker ends when nobody can give it work any more.
+        // A worker ends when its standard input is closed.
         lock(&self.idle).clear();
     }
 
@@ -135,7 +135,7 @@ impl WorkerPool {
         for child in lock(&self.live).iter() {
             let mut child = lock(child);
             if matches!(child.try_wait(), Ok(None)) {
-                // It may end just now by itself, which is as good.
+                // It may have ended by itself in the meantime; the result is the same.
                 let _ = act(&mut child);
             }
         }
@@ -275,7 +275,7 @@ fn wait(child: &Mutex<Child>) -> Option<ExitStatus> {
 
 const MEMORY: &str = "use fewer --jobs, or a smaller batch or dimension";
 
-/// How the standard library begins the last words of a process that gets no memory.
+/// How the message of the standard library begins when an allocation fails.
 const NO_MEMORY: &str = "memory allocation of ";
 
 /// Why a worker ended before its job: `last` are the last lines that it wrote.

@@ -1,7 +1,7 @@
 //! Expressions and templates of minijinja within limits: steps, the size of every value, and the bytes that all
 //! operations together may touch. minijinja itself bounds steps only, and one step can repeat a text a hundred million
 //! times. Hence a program is rebuilt before it is compiled ([`rebuild`]): whatever makes a value becomes a call that
-//! looks at sizes first ([`bounded`]). Knows nothing of what the values mean.
+//! looks at sizes first ([`bounded`]).
 
 mod bounded;
 mod rebuild;

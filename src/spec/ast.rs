@@ -1,5 +1,6 @@
-//! A pipeline as written: the shape of the file is right, every name still has its place in the text, and nothing
-//! is resolved. Does not know which stage kinds exist, nor whether the names it holds are defined.
+//! The syntax tree of a pipeline: the shape of the file has been checked, every name still has its place in the text,
+//! and nothing is resolved. Whether kinds, stages and axes of these names exist is checked by the modules that resolve
+//! them.
 
 use super::keys;
 use super::mistake::{Finding, Findings, Span};
@@ -82,7 +83,7 @@ pub(super) fn read(root: Node, findings: &mut Findings) -> PipelineAst {
                 let stages = map(node, "`stages`", findings);
                 ast.stages = stages.into_iter().map(|(name, node)| stage(name, node, findings)).collect();
             }
-            // `description` is for people, `$schema` for editors.
+            // `description` is documentation and `$schema` is for editors: they only have to be texts.
             _ => drop(text(node, &format!("`{}`", key.text), findings)),
         }
     }

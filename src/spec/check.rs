@@ -1,6 +1,6 @@
-//! Parameters against the JSON Schema of a stage kind: every problem, in words for people. Understands what schemars
-//! writes for parameter types (tagged enums, options, bounds), not all of JSON Schema; the kind's own parser has the
-//! last word. Knows nothing of files and places: a problem carries the path of keys to it.
+//! Parameters against the JSON Schema of a stage kind: every problem, in words for people, with the path of keys that
+//! leads to it. Covers what schemars writes for parameter types (tagged enums, options, bounds), not all of JSON
+//! Schema; the kind's own parser decides in the end.
 
 mod types;
 

@@ -1,4 +1,4 @@
-//! What the command line changes (`--set`, `--only`, `--seeds`). A change is kept as a small file of its own, so
+//! What the command line changes (`--set`, `--only`, `--seeds`). Each change is kept as a small file of its own, so
 //! that a mistake in it is shown like any other.
 
 use super::Options;

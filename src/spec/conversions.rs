@@ -1,4 +1,4 @@
-//! Values between their three forms: as written, as JSON, and in expressions.
+//! Conversions between the three forms of a value: as written, as JSON, and in expressions.
 
 use minijinja::value::ValueKind;
 use serde_json::{Number, Value};

@@ -1,4 +1,4 @@
-//! Sets of axes and the combinations of their labels, as plain numbers. Knows no names.
+//! Sets of axes and the combinations of their labels; both are plain numbers.
 
 /// How many combinations one stage may have.
 pub(super) const LARGEST: usize = 1_000_000;

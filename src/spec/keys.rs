@@ -1,5 +1,5 @@
-//! The keys of a pipeline file, declared once: the reader refuses every other key, the JSON Schema and its editor
-//! help are made from the same tables. Knows nothing of what the keys hold beyond their JSON Schema.
+//! The keys of a pipeline file, declared once, each with its JSON Schema: the reader refuses every other key, and the
+//! schema of pipeline files and its editor help are made from the same tables.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! Mistakes in pipeline files: collected while a pipeline is read and checked, then shown all together, each with
-//! its file, line, column, a source excerpt, and what to do. Knows nothing of the language itself.
+//! Mistakes in pipeline files: collected while a pipeline is read and checked, then shown all together, each with its
+//! file, line, column, a source excerpt, and what to do.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! The pipeline language: YAML text to a resolved, checked pipeline. Knows nothing of the file system, the store
-//! or libtorch: text comes in through a closure, stage kinds through [`KindTable`].
+//! The pipeline language: YAML text to a resolved, checked pipeline. Text comes in through a closure, stage kinds
+//! through [`KindTable`].
 
 mod ast;
 mod axes;

@@ -1,5 +1,5 @@
-//! The JSON Schema of a pipeline file: the keys of the language and the parameters of every stage kind, so that
-//! editors complete and check what people write. Knows nothing of files.
+//! The JSON Schema of a pipeline file: the keys of the language and the parameters of every stage kind, so that editors
+//! complete and check what people write.
 
 use serde_json::{Map, Value, json};
 

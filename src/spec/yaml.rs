@@ -1,4 +1,4 @@
-//! YAML text to a tree in which every key and value knows where it stands. Knows nothing of pipelines.
+//! YAML text to a tree in which every key and value has its place in the text.
 //!
 //! Why `granit-parser`: serde_yaml is deprecated and keeps no positions inside of values. serde-saphyr, its
 //! maintained successor, has spans and budgets, but a serde deserialiser stops at the first mistake, and a pipeline
@@ -38,7 +38,7 @@ pub(super) enum Tree {
     Text(String),
     List(Vec<Node>),
     Map(Vec<(Word, Node)>),
-    /// Already reported: whatever depends on it stays silent.
+    /// Invalid and already reported; whatever depends on it reports nothing further.
     Broken,
 }
 

@@ -1,4 +1,4 @@
-//! The pipelines of the documentation are real ones.
+//! Tests that every pipeline shown in the documentation can be planned.
 
 use std::fs;
 use std::path::Path;

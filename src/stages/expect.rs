@@ -1,4 +1,4 @@
-//! What an author knows of data or of a split, and what is said where it is not so.
+//! Counts that an author expects of data or of a split, and the error when they differ.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! Paired tests, effect sizes, intervals and corrections over plain slices: one file each, and the list of tests.
-//! Knows nothing of metrics, users, seeds, files or stages: an observation is a difference of two numbers.
+//! Paired tests, effect sizes, intervals and corrections over plain slices: one file each, and the list of tests. An
+//! observation is a difference of two numbers.
 
 mod bootstrap;
 mod comparison;

@@ -1,5 +1,5 @@
-//! Columns of one value, such as the part of the data: a row group takes over the bytes of an earlier one with as many
-//! rows of that value, for to encode them again would give the same. Knows nothing of what is in the other columns.
+//! Columns of one value, such as the part of the data: a row group reuses the encoded bytes of an earlier one with as
+//! many rows of that value, because encoding them again would give the same bytes.
 
 use std::fs::File;
 use std::path::Path;
@@ -26,7 +26,7 @@ impl ReusableColumn {
         Some(Self { value, rows: column.len(), close: chunk.close().clone() })
     }
 
-    /// The same, where it stands in the file.
+    /// This column with the offsets at which it was written to the file.
     pub fn written(self, place: &ColumnChunkMetaData) -> Result<Self, ParquetError> {
         let start = place.dictionary_page_offset().unwrap_or_else(|| place.data_page_offset());
         let dictionary = usize::try_from(place.data_page_offset() - start)?;

@@ -1,5 +1,5 @@
-//! Parquet artifacts column by column: what tells two results apart when their bytes differ. Knows nothing of what
-//! the columns mean, but that an `epoch` is how people name a row of a learning curve.
+//! Parquet artifacts column by column: digests of columns, and the first row in which two artifacts differ. A column
+//! `epoch` names the rows of learning curves.
 
 use std::fmt;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! Entries that may have been computed from a damaged object. Stages read digested bytes only, but earlier versions looked at
-//! sizes alone: what they computed from an object that turns out to be damaged cannot be trusted.
+//! Entries that may have been computed from a damaged object. Stages read digested bytes only, but earlier versions
+//! checked sizes alone, so what they computed from an object that turns out to be damaged cannot be trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Files of the cache directory: written in full or not at all, listed, and removed. Knows nothing of what is in them.
+//! Files of the cache directory: written in full or not at all, listed, and removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};

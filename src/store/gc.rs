@@ -1,4 +1,4 @@
-//! Removes what nobody needs any more: entries, then the objects that no entry names, then what else is left over.
+//! Garbage collection: removes entries that are no longer needed, then the objects that no entry names, then leftovers.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -31,7 +31,7 @@ pub struct LastKeys {
     pub(super) outdated: Vec<PathBuf>,
 }
 
-/// What one file says.
+/// The content of one file of last keys.
 struct KeyFile {
     path: PathBuf,
     /// Time since the pipeline was last run.

@@ -1,5 +1,5 @@
 //! The cache: content-addressed objects, the index from stage keys to outputs, locks, and the Parquet reader and
-//! writer. Knows nothing of what artifacts mean.
+//! writer.
 //!
 //! Every file appears by renaming a complete temporary file, and the index entry comes last, once its objects are
 //! durable; so a crash at any instant leaves a cache that the next run can use.

@@ -99,7 +99,7 @@ impl Store {
             let moved = folder.path().join("damaged");
             fs::rename(path, &moved)?;
             if !damaged.is_file_of(&fs::metadata(&moved)?) {
-                // If there is one again already, that is as good.
+                // If another run has put it back already, nothing needs to be done.
                 let _ = fs::hard_link(&moved, path);
             }
             Ok(())

@@ -1,6 +1,6 @@
-//! Raw files: what a pipeline reads from outside the store. Each is known by its content, and found at its path,
-//! in the data directory, in the cache of downloads, in a mirror directory or at its URL, in that order of preference.
-//! Knows nothing of what the files hold.
+//! Raw files: what a pipeline reads from outside the store. Each is identified by its content, and looked for at its
+//! path, in the data directory, in the cache of downloads, in a mirror directory and at its URL, in that order of
+//! preference.
 
 mod checksum;
 mod data_dir;

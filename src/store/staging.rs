@@ -1,6 +1,6 @@
-//! Folders in which stages write their outputs before these are put into the store. The folders of a run are used again
-//! and again: to make and remove one costs as much as a small stage, and more on a file system that does not give out
-//! freed inodes for some minutes and passes over them whenever a file is made (ext4 without a journal).
+//! Folders in which stages write their outputs before these are put into the store. A run reuses its folders: making
+//! and removing one costs as much as a small stage, and more on a file system that keeps freed inodes unused for
+//! minutes and skips them whenever a file is made (ext4 without a journal).
 
 use std::fs;
 use std::path::{Path, PathBuf};

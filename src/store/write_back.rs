@@ -1,5 +1,5 @@
-//! Long files on their way to the disk while they are still being written: to make one durable at the end then does not
-//! mean to wait for all of it. Knows nothing of what is in a file.
+//! Starts writing long files to the disk while they are still growing, so that making one durable at the end does not
+//! wait for all of it.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! Events as lines of JSON on standard output, for programs. Knows nothing of terminals.
+//! Events as lines of JSON on standard output, for programs.
 
 use std::sync::Arc;
 

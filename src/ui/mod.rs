@@ -1,5 +1,5 @@
 //! Terminal, plain and JSON renderings of the event stream, and the only place that prints. Results go to standard
-//! output, progress and messages to standard error. Knows nothing but events.
+//! output, progress and messages to standard error.
 
 mod failure;
 mod json;

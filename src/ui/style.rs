@@ -1,4 +1,4 @@
-//! Colours: whether to use them, and which. Knows nothing of what is coloured.
+//! Colours: whether to use them, and which colour each role of text has.
 
 use std::env;
 

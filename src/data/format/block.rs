@@ -1,5 +1,6 @@
-//! Rows on their way from a file to id maps: columns of small numbers, so that blocks of a file can be encoded in
-//! parallel, and each distinct key of a block that is no number is looked up once where they are merged.
+//! Rows on their way from a file to id maps. Keys that are small numbers are stored as such; the others are numbered
+//! within the block, so that blocks can be encoded in parallel and each distinct key is looked up once when they are
+//! merged.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! Where either of two bytes stands in a text: 64 bytes are compared at once, and what was found is a bit each, so that
-//! fields of any length are found without guessing how long they are.
+//! Finds either of two bytes in a text. 64 bytes are compared at a time, and the result is a bit mask with a bit per
+//! byte, so that the cost does not depend on how long fields are.
 
-/// The places of two bytes, in order.
+/// The offsets of two bytes in a text, ascending.
 pub(super) struct ByteScan<'a> {
     rest: &'a [u8],
     /// Where `rest` begins.

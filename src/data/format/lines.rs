@@ -1,5 +1,5 @@
-//! Text read by lines: the stream is cut into blocks of whole lines, which are parsed in parallel and handed on in
-//! file order. Memory is bounded by a few blocks, whatever the size of the file. Knows nothing of what is in a line.
+//! Text read by lines: the stream is cut into blocks of whole lines, which are parsed in parallel and handed on in file
+//! order. Memory is bounded by a few blocks, whatever the size of the file.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Python pickles of a dict from users to the sequence of their items, as RealHNS ships them. The machine that decodes
-//! them knows nothing of users and items, and executes nothing.
+//! them handles plain values only and never executes code.
 
 mod machine;
 

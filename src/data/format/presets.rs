@@ -1,4 +1,4 @@
-//! Published data sets whose files are delimited text or JSON lines: which column is what. No parser here.
+//! Published data sets whose files are delimited text or JSON lines: which column is what.
 
 use super::delimited::{ColumnRef, Delimited, TextColumns};
 use super::json::JsonLines;

@@ -1,5 +1,4 @@
 //! Readers that check what they pass on: decompression within limits, and data of a stated length and checksum.
-//! Knows nothing of archives.
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;

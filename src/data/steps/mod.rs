@@ -1,5 +1,4 @@
-//! Filter steps between reading and splitting: which interactions count at all. Pure functions of rows in parts;
-//! knows nothing of files or stages.
+//! Filter steps between reading and splitting: which interactions count at all. Pure functions of rows in parts.
 //!
 //! A step is one file with a parameter struct that implements [`StepRule`], and one variant of [`Step`]. Every step takes
 //! time linear in the rows and at most nine bytes per row beside them, and gives the same rows for any number of

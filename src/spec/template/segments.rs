@@ -1,4 +1,4 @@
-//! Where the templates of a text are. Knows nothing of what stands in them.
+//! Splits a text into literal parts and `{{ expressions }}`.
 
 use std::ops::Range;
 

@@ -1,5 +1,4 @@
 //! The two digests by which people name raw files: `sha256:<hex>` (what data sets publish) and `blake3:<hex>`.
-//! Knows nothing of where files are.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,7 +72,7 @@ impl Checksum {
         text.parse::<Self>().is_ok_and(|other| other == *self)
     }
 
-    /// As a file name: no character that a file system minds.
+    /// As a file name, without characters that a file system may refuse.
     pub fn file_name(&self) -> String {
         self.to_string().replace(':', "-")
     }

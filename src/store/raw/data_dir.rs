@@ -1,5 +1,4 @@
-//! Where downloads are kept for people: a name that a URL always has below a directory, and files put there from
-//! elsewhere. Knows nothing of networks.
+//! The data directory: the fixed path of each source below it, and how a file gets there (hard link, or copy).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -21,14 +20,14 @@ pub(super) fn path_of(source: &str) -> PathBuf {
     };
     let rest = rest.split('#').next().unwrap_or_default();
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    // A password is nothing to write into a path.
+    // A path must not hold a password.
     let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
     let segments: Vec<&str> = path.split('/').filter(|segment| !matches!(*segment, "" | "." | "..")).collect();
     let segments = if segments.is_empty() { vec!["index"] } else { segments };
     std::iter::once(host.as_str()).chain(segments).map(name).collect()
 }
 
-/// A segment in characters that no file system minds.
+/// A segment with every character replaced that a file system may refuse.
 fn name(segment: &str) -> String {
     let allowed = |char: char| char.is_ascii_alphanumeric() || "._-+=~,%@".contains(char);
     let clean: String = segment.chars().map(|char| if allowed(char) { char } else { '_' }).collect();

@@ -1,5 +1,5 @@
-//! One download: digested on the way, continued where a connection broke, tried again where that may help, and
-//! renamed to its place only when the bytes are the declared ones. Knows nothing of mirrors or pipelines.
+//! One download: digested on the way, continued where a connection broke, tried again where that may help, and renamed
+//! to its place only when the bytes are the declared ones.
 
 mod connection;
 

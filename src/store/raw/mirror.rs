@@ -1,4 +1,4 @@
-//! Directories of copies, whose files are told apart by their bytes. Knows nothing of digests.
+//! Searches mirrors: directories of copies whose files are identified by their bytes, whatever their names.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;

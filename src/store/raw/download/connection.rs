@@ -1,5 +1,5 @@
-//! The line to a server: a thread that waits for it, so that whoever reads from it can be interrupted at any time,
-//! also while a name is looked up or nothing comes.
+//! A connection to a server. A thread of its own waits for the server, so that the caller can be interrupted at any
+//! time, also while a name is looked up or nothing arrives.
 
 use std::io::{self, Read};
 use std::sync::atomic::AtomicBool;
