@@ -192,7 +192,7 @@ fn setup(data: &TrainingData) -> Setup<'_> {
     }
 }
 
-/// Numbers of spread 0.3, none far from 0.
+/// Uniform numbers between -0.5 and 0.5.
 fn numbers(name: &str, count: usize) -> Vec<f32> {
     let mut rng = rng::stream(9, name, 0);
     (0..count).map(|_| rng.random_range(-0.5..0.5)).collect()
@@ -254,7 +254,7 @@ fn per_row(traits: LossTraits) -> &'static [usize] {
     }
 }
 
-/// A loss by its name and what it makes of some rows: its parts, and the gradient.
+/// What a loss makes of some rows: the mean and its parts by name, and the gradient.
 fn evaluate(loss: &mut dyn Loss, rows: &LossRows) -> (Vec<(&'static str, f64)>, [Vec<f32>; 3]) {
     let mut gradient = StepGradient::default();
     let parts = loss.evaluate(rows, &mut gradient).unwrap();
