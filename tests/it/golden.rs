@@ -17,8 +17,17 @@ use crate::lab::Lab;
 const PIPELINE: &str = include_str!("../golden/artifacts.yaml");
 const RENEW: &str = "UPDATE_GOLDEN=1 cargo test --release --test it golden";
 
-/// Choices whose results depend on the machine.
-const ELSEWHERE: [(&str, &str); 2] = [("Device", "auto"), ("Device", "cuda")];
+/// Choices whose results depend on the machine: devices, and parameters of methods that libtorch computes.
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("Device", "auto"),
+    ("Device", "cuda"),
+    ("Adjacency", "rw_self"),
+    ("Adjacency", "sym"),
+    ("Form", "official"),
+    ("Form", "joint"),
+    ("Padding", "left"),
+    ("Padding", "right"),
+];
 
 /// Whether libtorch computes what this choice makes: its bits depend on its version and on the processor.
 fn by_libtorch(key: &str, name: &str) -> bool {

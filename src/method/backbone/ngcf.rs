@@ -168,10 +168,11 @@ impl Module for Convolution {
         // What feeds the next layer is not normalised.
         let vector = |number: usize, x: &Tensor| if number == 0 { x.shallow_clone() } else { normalize(x) };
         for number in 0..self.params.layers.len() {
-            let (own, mut sum) = pass.propagate(x);
-            if let Some(share) = &self.loops {
-                sum += &own * share;
-            }
+            let (own, product) = pass.propagate(x);
+            let sum = match &self.loops {
+                Some(share) => product + &own * share,
+                None => product,
+            };
             vectors.push(vector(number, &own));
             x = pass.dropout(&self.layer(tensors, number, &own, &sum), self.params.dropout);
         }

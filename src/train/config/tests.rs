@@ -203,7 +203,7 @@ fn vectors_have_no_probability_to_correct_by() {
     assert!(message.contains("`cnsdiff`"), "{message}");
     assert_eq!(read(training(false, true)).unwrap().check(), Ok(()));
     // Without generated vectors the negatives are items, of a probability that it does not tell.
-    assert!(mistake(training(true, false)).1.contains("`cnsdiff`"));
+    assert!(mistake(training(true, false)).1.contains("`sampler: cnsdiff`"));
 }
 
 #[test]
