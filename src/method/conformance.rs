@@ -205,13 +205,18 @@ const DISTANCES: [f64; 3] = [8e-3, 2e-3, 5e-4];
 /// within a long one, and rounding blurs a short one.
 fn is_slope(derivative: f64, tolerance: f64, mut value: impl FnMut(f64) -> f64) -> Result<(), f64> {
     let mut nearest = f64::INFINITY;
+    let here = value(0.0);
     for distance in DISTANCES {
-        let slope = (value(distance) - value(-distance)) / (2.0 * distance);
-        if (slope - derivative).abs() <= tolerance {
-            return Ok(());
-        }
-        if (slope - derivative).abs() < (nearest - derivative).abs() {
-            nearest = slope;
+        let [after, before] = [value(distance), value(-distance)];
+        // Where a rectifier changes over within the distance, one side has the slope of the point.
+        let sides = [(after - before) / (2.0 * distance), (after - here) / distance, (here - before) / distance];
+        for slope in sides {
+            if (slope - derivative).abs() <= tolerance {
+                return Ok(());
+            }
+            if (slope - derivative).abs() < (nearest - derivative).abs() {
+                nearest = slope;
+            }
         }
     }
     Err(nearest)

@@ -57,7 +57,7 @@ pub struct Setup<'a> {
     pub data: &'a TrainingData,
     /// Everything random follows from it.
     pub seed: u64,
-    /// Width of the trained vectors.
+    /// Width of the trained vectors; for samplers and losses that of the vectors that they see, or of one of their hops.
     pub dim: usize,
     /// Whether rows are to be all hops one after the other, whatever is scored of them, because the sampler mixes hops.
     pub by_hops: bool,

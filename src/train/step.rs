@@ -51,6 +51,9 @@ impl<'a> Pieces<'a> {
             device,
         };
         let backbone = backbone::start_backbone(&gradient.backbone, &setup)?;
+        // Sampler and loss see the vectors as the backbone makes them, which may be wider than its tables.
+        let dim = if setup.by_hops { setup.dim } else { backbone.width() };
+        let setup = Setup { dim, ..setup };
         let sampler = gradient.sampler.as_ref().map(|sampler| sampler::start_sampler(sampler, &setup)).transpose()?;
         let loss = loss::start_loss(&gradient.loss, &setup)?;
         let (users, items) = (data.graph.n_users, data.graph.n_items);
