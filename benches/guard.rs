@@ -63,9 +63,9 @@ const LOOPS: [Loop; 13] = [
         let params = json!({ "variant": "as_released", "cl_weight": 0.0, "diffusion_weight": 0.0 });
         step(sample, "cnsdiff", &params)
     }),
-    ("CNSDiff contrastive loss", |sample| step(sample, json!({ "cnsdiff": { "generate": false } }))),
+    ("CNSDiff contrastive loss", |sample| step(sample, "cnsdiff", &json!({ "generate": false }))),
     ("CNSDiff denoiser training", |sample| {
-        step(sample, json!({ "cnsdiff": { "gen_warmup_epochs": 1, "cl_weight": 0.0 } }))
+        step(sample, "cnsdiff", &json!({ "gen_warmup_epochs": 1, "cl_weight": 0.0 }))
     }),
     ("ranking", ranking),
     ("delimited lines", delimited),
