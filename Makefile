@@ -8,6 +8,8 @@ MIRROR ?= $(wildcard ../shared/data)
 
 # With the public data at hand, tests on them are asked for; else they are ignored, and counted as such.
 TESTS = $(if $(MIRROR),--include-ignored) --skip runs_in_another_process
+# Targets that no command takes unless they are named.
+BY_HAND = --bench guard --test mutations
 # Overflow checks and debug assertions in our own code alone: the dependencies stay as they are built for everything else.
 CHECKED = $(foreach check,overflow-checks debug-assertions,--config profile.release.package.cnsdiff-pipe.$(check)=true)
 
@@ -30,7 +32,7 @@ torture: build
 
 lint: libtorch
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --all-targets $(BY_HAND) -- -D warnings
 	$(CARGO) check --release --locked --no-default-features --all-targets
 	$(CARGO) check --release --locked -p cnsdiff-pipe-fuzz
 
