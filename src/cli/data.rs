@@ -70,7 +70,7 @@ impl RawFileList {
         let mut files: Vec<ListedFile> = Vec::new();
         for instance in &pipeline.instances {
             let kind = project.registry.get(&pipeline.stages[instance.stage].kind);
-            let sources = kind.map(|kind| (kind.files)(&instance.params)).unwrap_or_default();
+            let sources = kind.map(|kind| (kind.demands)(&instance.params).files).unwrap_or_default();
             for (index, source) in sources.into_iter().enumerate() {
                 let place = places.entry((source.source.clone(), source.digest.clone())).or_insert_with(|| {
                     files.push(ListedFile { source, readers: Vec::new() });

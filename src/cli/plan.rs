@@ -92,7 +92,7 @@ fn warn_of_memory(project: &Project, states: &[State], ui: &Ui) {
     let needs = |index: usize| {
         let instance = plan.instance(index);
         let kind = project.registry.get(&plan.pipeline.stages[instance.stage].kind)?;
-        Some((kind.resources)(&instance.params).memory_mib)
+        Some((kind.demands)(&instance.params).resources.memory_mib)
     };
     let pending = |&index: &usize| matches!(states[index], State::Miss { .. } | State::Waits { .. });
     let most = (0..plan.len()).filter(pending).filter_map(|index| Some((needs(index)?, index))).max();

@@ -241,7 +241,7 @@ impl<'a> FinishedRun<'a> {
                 .project
                 .registry
                 .get(kind)
-                .is_some_and(|kind| !(kind.facets)(&plan.instance(index).params).is_empty());
+                .is_some_and(|kind| !(kind.demands)(&plan.instance(index).params).facets.is_empty());
             let origin = if depends { self.store.origin(&entry.key).ok().flatten() } else { None };
             let fields = origin.into_iter().flat_map(|origin| origin.material);
             facets
@@ -257,7 +257,7 @@ impl<'a> FinishedRun<'a> {
         let plan = &self.project.plan;
         let instance = plan.instance(index);
         let kind = self.project.registry.get(&plan.pipeline.stages[instance.stage].kind);
-        let mut files = kind.map(|kind| (kind.files)(&instance.params)).unwrap_or_default();
+        let mut files = kind.map(|kind| (kind.demands)(&instance.params).files).unwrap_or_default();
         if files.iter().any(|file| file.digest.is_none()) {
             let origin = state.key().and_then(|key| self.store.origin(&key).ok().flatten()).unwrap_or_default();
             for (index, file) in files.iter_mut().enumerate() {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::environment::Environment;
 use super::execute::Unsound;
-use super::stage::{Kind, StageError};
+use super::stage::{Demands, Kind, StageError};
 use super::{EngineError, Failure, Options, Registry, State};
 use crate::digest::Digest;
 use crate::plan::{Fields, InputMaterial, KeyMaterial, Plan};
@@ -150,7 +150,7 @@ impl<'a> Resolver<'a> {
             let found = self.raw.identity(&file.source, file.digest.as_deref());
             found.map_err(|error| StageError::new(error.to_string()))
         };
-        let files = (kind.files)(&instance.params);
+        let Demands { files, components, facets, .. } = (kind.demands)(&instance.params);
         Ok(Some(KeyMaterial {
             kind: kind.spec.name,
             kind_version: kind.version,
@@ -160,11 +160,8 @@ impl<'a> Resolver<'a> {
             },
             inputs,
             files: files.into_iter().map(identity).collect::<Result<_, _>>()?,
-            components: (kind.components)(&instance.params),
-            facets: (kind.facets)(&instance.params)
-                .into_iter()
-                .map(|facet| self.environment.facet(facet))
-                .collect::<Result<_, _>>()?,
+            components,
+            facets: facets.into_iter().map(|facet| self.environment.facet(facet)).collect::<Result<_, _>>()?,
         }))
     }
 

@@ -183,7 +183,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
             let params = &plan.instance(index).params;
             let open = matches!(states[index], State::Miss { .. } | State::Waits { .. });
             let kind = resolver.kind(index).ok().filter(|kind| open && matches!(kind.runner, Runner::Worker));
-            kind.is_some_and(|kind| (kind.resources)(params).gpus > 0)
+            kind.is_some_and(|kind| (kind.demands)(params).resources.gpus > 0)
         };
         let gpus = if (0..plan.len()).any(needs_gpu) { resolver.environment.gpus() } else { 0 };
         let machine = Machine::detect(gpus);
@@ -291,7 +291,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
             for (rank, index) in candidates {
                 let slots = self.ready.len().min(jobs - self.running.len());
                 let need = match self.resolver.kind(index) {
-                    Ok(kind) => (kind.resources)(&self.resolver.plan.instance(index).params),
+                    Ok(kind) => (kind.demands)(&self.resolver.plan.instance(index).params).resources,
                     Err(_) => Resources::default(),
                 };
                 let mut free = self.free.clone();
@@ -328,9 +328,10 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
         let Resolver { plan, store, options, raw, .. } = self.resolver;
         let instance = plan.instance(index);
         let kind = self.resolver.kind(index)?;
+        let raw_files = (kind.demands)(&instance.params).files;
         let material = self.resolver.material(index, &self.states)?;
         if material.as_ref().is_none_or(|material| material.key() != key) {
-            let files: Vec<String> = (kind.files)(&instance.params).into_iter().map(|file| file.source).collect();
+            let files: Vec<&str> = raw_files.iter().map(|file| file.source.as_str()).collect();
             let message = format!("what it reads changed while the run was going on: run again ({})", files.join(", "));
             return Err(StageError::new(message));
         }
@@ -383,7 +384,7 @@ impl<'env, 'sink> Scheduler<'env, 'sink> {
             },
             staging: self.staging,
             raw,
-            raw_files: (kind.files)(&instance.params),
+            raw_files,
             retry: options.retry,
             isolate: options.isolate,
             workers: self.workers,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -127,12 +128,30 @@ pub struct Kind {
     pub spec: KindSpec,
     pub version: u32,
     pub runner: Runner,
-    pub files: fn(&Value) -> Vec<RawSource>,
+    /// What a stage with these canonical parameters needs.
+    pub demands: fn(&Value) -> Demands,
     /// The parameters of a kind with raw files as the key has them.
     pub without_paths: fn(&Value) -> Value,
-    pub components: fn(&Value) -> Vec<(String, u32)>,
-    pub facets: fn(&Value) -> Vec<Facet>,
-    pub resources: fn(&Value) -> Resources,
+}
+
+/// What a stage needs beside its inputs; see the functions of [`Stage`] of these names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Demands {
+    pub files: Vec<RawSource>,
+    pub components: Vec<(String, u32)>,
+    pub facets: Vec<Facet>,
+    pub resources: Resources,
+}
+
+impl Demands {
+    fn of<S: Stage>(params: &S::Params) -> Self {
+        Self {
+            files: S::files(params),
+            components: S::components(params),
+            facets: S::facets(params),
+            resources: S::resources(params),
+        }
+    }
 }
 
 impl Kind {
@@ -144,16 +163,13 @@ impl Kind {
                 doc: S::DOC,
                 ports: S::PORTS,
                 outputs: S::OUTPUTS,
-                schema: schemars::schema_for!(S::Params).to_value(),
+                schema: LazyLock::new(|| schemars::schema_for!(S::Params).to_value()),
                 canonical: canonical::<S>,
             },
             version: S::VERSION,
             runner,
-            files: |value| parse::<S>(value).map(|p| S::files(&p)).unwrap_or_default(),
+            demands: |value| parse::<S>(value).map(|params| Demands::of::<S>(&params)).unwrap_or_default(),
             without_paths: without_paths::<S>,
-            components: |value| parse::<S>(value).map(|p| S::components(&p)).unwrap_or_default(),
-            facets: |value| parse::<S>(value).map(|p| S::facets(&p)).unwrap_or_default(),
-            resources: |value| parse::<S>(value).map(|p| S::resources(&p)).unwrap_or_default(),
         }
     }
 }

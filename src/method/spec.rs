@@ -75,9 +75,6 @@ pub enum MethodError {
     NoTimes,
     #[error("`{0}` computes with libtorch, and this program was built without it")]
     NoLibtorch(&'static str),
-    /// Of libtorch, where none is expected.
-    #[error("libtorch failed: {0}")]
-    Libtorch(String),
     #[error("{0}")]
     Unfit(String),
 }
@@ -107,7 +104,7 @@ impl<T> Entry<T> {
             source: M::SOURCE,
             schema: |generator| M::json_schema(generator),
             canonical: |value| {
-                let params: M = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+                let params = M::deserialize(value).map_err(|error| error.to_string())?;
                 serde_json::to_value(params).map_err(|error| error.to_string())
             },
             check: |value| parse::<M>(value).map_or(Ok(()), |params| params.check()),
@@ -118,7 +115,7 @@ impl<T> Entry<T> {
 
 /// Canonical parameters back as their type.
 pub fn parse<M: Method>(value: &Value) -> Option<M> {
-    serde_json::from_value(value.clone()).ok()
+    M::deserialize(value).ok()
 }
 
 /// A list of methods.

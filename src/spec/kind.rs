@@ -1,6 +1,8 @@
 //! What the language must know of a stage kind to check a pipeline: its parameters, its input ports and what it
 //! produces. Descriptions only: how a kind runs is the engine's business.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 /// How many source instances a port takes.
@@ -70,8 +72,9 @@ pub struct KindSpec {
     pub doc: &'static str,
     pub ports: &'static [Port],
     pub outputs: &'static [Output],
-    /// JSON Schema of the parameters (`with:`), generated from the Rust type.
-    pub schema: Value,
+    /// JSON Schema of the parameters (`with:`), generated from the Rust type when it is first asked for: a pipeline uses few of
+    /// the kinds.
+    pub schema: LazyLock<Value>,
     /// Checks resolved parameters and writes them out canonically, defaults included.
     pub canonical: fn(&Value) -> Result<Value, ParamError>,
 }

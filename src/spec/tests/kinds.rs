@@ -172,7 +172,7 @@ fn kind<P: JsonSchema + Serialize + DeserializeOwned>(
         doc: "A stage kind.",
         ports,
         outputs,
-        schema: schemars::schema_for!(P).to_value(),
+        schema: LazyLock::new(|| schemars::schema_for!(P).to_value()),
         canonical: canonical::<P>,
     }
 }
