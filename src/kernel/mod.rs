@@ -13,4 +13,4 @@ mod rows;
 pub use aligned::Aligned;
 pub use prefetch::prefetch;
 pub use product::{HEIGHT, LANES, Lanes, Outer, Packed};
-pub use rows::{Unit, dot, tile, untile};
+pub use rows::{Unit, add_scaled, dot, normalize, pull_back_unit, tile, untile};

@@ -25,6 +25,27 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.into_iter().fold(rest, |total, sum| total + sum)
 }
 
+/// Adds `factor` times the values to the sums, one fused multiply-add each.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub fn add_scaled(sums: &mut [f32], values: &[f32], factor: f32) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum = factor.mul_add(*value, *sum));
+}
+
+/// Divides a row by its norm, or by `1e-12` if that is larger. Answers the divisor.
+pub fn normalize(row: &mut [f32]) -> f32 {
+    let norm = dot(row, row).sqrt().max(LEAST_NORM);
+    row.iter_mut().for_each(|value| *value /= norm);
+    norm
+}
+
+/// From the gradient with respect to the `unit` vector of a row to that with respect to the row itself, which was divided by
+/// `norm`.
+pub fn pull_back_unit(unit: &[f32], norm: f32, gradient: &mut [f32]) {
+    // Below the least norm the divisor is a constant.
+    let along = if norm > LEAST_NORM { dot(unit, gradient) } else { 0.0 };
+    gradient.iter_mut().zip(unit).for_each(|(value, unit)| *value = (*value - along * unit) / norm);
+}
+
 /// Rows divided by their norm, and the norms, none below `1e-12`.
 pub struct Unit {
     pub dim: usize,
@@ -39,8 +60,7 @@ impl Unit {
         let mut norms = vec![0.0; rows.len() / dim];
         rows.par_chunks_mut(ROWS * dim).zip(norms.par_chunks_mut(ROWS)).for_each(|(rows, norms)| {
             for (row, norm) in rows.chunks_exact_mut(dim).zip(norms) {
-                *norm = dot(row, row).sqrt().max(LEAST_NORM);
-                row.iter_mut().for_each(|value| *value /= *norm);
+                *norm = normalize(row);
             }
         });
         Self { dim, rows, norms }
@@ -57,10 +77,7 @@ impl Unit {
 
     /// From the gradient with respect to the unit vector of a row to that with respect to the row itself.
     pub fn pull_back(&self, row: usize, gradient: &mut [f32]) {
-        let (unit, norm) = (self.row(row), self.norms[row]);
-        // Below the least norm the divisor is a constant.
-        let along = if norm > LEAST_NORM { dot(unit, gradient) } else { 0.0 };
-        gradient.iter_mut().zip(unit).for_each(|(value, unit)| *value = (*value - along * unit) / norm);
+        pull_back_unit(self.row(row), self.norms[row], gradient);
     }
 }
 

@@ -3,11 +3,8 @@
 
 use rayon::prelude::*;
 
-use crate::kernel::{Aligned, dot};
+use crate::kernel::{Aligned, normalize, pull_back_unit};
 use crate::method::{Nodes, Vectors};
-
-/// Norms below this count as this.
-const LEAST_NORM: f32 = 1e-12;
 
 /// Rows per parallel task.
 const ROWS: usize = 256;
@@ -44,8 +41,7 @@ fn divide(rows: &mut Aligned, width: usize, nodes: Nodes, norms: &mut Vec<f32>) 
     chunks.for_each(|(chunk, (rows, norms))| {
         let rows = rows.chunks_exact_mut(width).zip(norms).enumerate();
         for (_, (row, norm)) in rows.filter(|(row, _)| nodes.contains(chunk * ROWS + row)) {
-            *norm = dot(row, row).sqrt().max(LEAST_NORM);
-            row.iter_mut().for_each(|value| *value /= *norm);
+            *norm = normalize(row);
         }
     });
 }
@@ -54,10 +50,7 @@ fn pull_back(unit: &[f32], norms: &[f32], width: usize, ids: &[u32], gradient: &
     let chunks = gradient.par_chunks_mut(ROWS * width).zip(ids.par_chunks(ROWS));
     chunks.for_each(|(gradient, ids)| {
         for (gradient, &id) in gradient.chunks_exact_mut(width).zip(ids) {
-            let (unit, norm) = (&unit[id as usize * width..][..width], norms[id as usize]);
-            // Below the least norm the divisor is a constant.
-            let along = if norm > LEAST_NORM { dot(unit, gradient) } else { 0.0 };
-            gradient.iter_mut().zip(unit).for_each(|(value, unit)| *value = (*value - along * unit) / norm);
+            pull_back_unit(&unit[id as usize * width..][..width], norms[id as usize], gradient);
         }
     });
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Loss, LossRows};
-use crate::kernel::dot;
+use crate::kernel::{add_scaled, dot};
 use crate::method::MethodError;
 use crate::method::sampler::StepGradient;
 
@@ -75,11 +75,8 @@ impl<L: ScoreLoss> Loss for Scored<L> {
                     }
                     for (number, to_negative) in to_negatives.chunks_exact_mut(width).enumerate() {
                         let slope = (weight * scores[number]) as f32;
-                        let values = to_negative.iter_mut().zip(negative(number)).zip(query).zip(&mut *to_query);
-                        for (((to_negative, negative), query), to_query) in values {
-                            *to_negative = slope * query;
-                            *to_query = slope.mul_add(*negative, *to_query);
-                        }
+                        to_negative.iter_mut().zip(query).for_each(|(value, query)| *value = slope * query);
+                        add_scaled(to_query, negative(number), slope);
                     }
                     loss
                 });

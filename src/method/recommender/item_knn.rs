@@ -2,7 +2,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Recommender, RecommenderMethod};
+use super::{Recommender, RecommenderMethod, RecommenderTraits};
 use crate::data::Graph;
 use crate::method::{Method, MethodError, TrainingData};
 
@@ -35,6 +35,11 @@ impl Method for ItemKnn {
 }
 
 impl RecommenderMethod for ItemKnn {
+    fn traits(&self) -> RecommenderTraits {
+        // An item and a similarity of each neighbour, by item and by neighbour.
+        RecommenderTraits { per_item: (self.neighbours as u64).saturating_mul(4) }
+    }
+
     fn fit(self, data: &TrainingData, _: u64) -> Result<Box<dyn Recommender>, MethodError> {
         Ok(Box::new(Neighbours::new(&data.graph, self.neighbours, self.shrink)))
     }

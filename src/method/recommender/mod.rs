@@ -13,7 +13,7 @@ use super::spec::{Method, MethodError, methods};
 /// What is asked of a recommender before it is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecommenderTraits {
-    /// Numbers that it holds, by users, items and training pairs.
+    /// Numbers that it holds per item, for the estimate of memory.
     pub per_item: u64,
 }
 

@@ -29,8 +29,6 @@ pub struct SamplerTraits {
     pub many: bool,
     /// Whether it mixes hops: vectors are then those of all hops, one after the other.
     pub by_hops: bool,
-    /// Whether its negatives may be training positives of the user.
-    pub may_be_positive: bool,
     /// Whether what it makes are vectors and no items: losses that need items do not go with it.
     pub makes_vectors: bool,
     /// Whether it knows with which probability its negatives were drawn.

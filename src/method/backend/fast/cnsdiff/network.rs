@@ -2,7 +2,7 @@
 
 use multiversion::multiversion;
 
-use crate::kernel::{LANES, Lanes, Outer, Packed, dot, math};
+use crate::kernel::{LANES, Lanes, Outer, Packed, add_scaled, dot, math};
 use crate::method::sampler::cnsdiff::{Shape, time_embedding};
 
 /// The denoiser with its weights laid out for products on tiles.
@@ -223,10 +223,6 @@ impl Gradient {
         }
         [emb.0, emb.1, input.0, input.1, output, self.output_bias.clone()].concat()
     }
-}
-
-fn add_scaled(sum: &mut [f32], values: &[f32], factor: f32) {
-    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum = factor.mul_add(*value, *sum));
 }
 
 /// 1 / norm is at most this: below a norm of `1e-12`, rows are divided by that.
