@@ -205,22 +205,11 @@ impl Sample {
 
 /// A batch of these rows.
 fn batch<'a>(users: &'a [u32], positives: &'a [u32], step: u64) -> Batch<'a> {
-    Batch { seed: SEED, epoch: 0, epochs: 10, step, lr: 1e-3, users, queries: users, positives, sequences: &[] }
+    Batch { epochs: 10, ..Batch::of_pairs(SEED, step, users, positives) }
 }
 
 fn setup(data: &TrainingData) -> Setup<'_> {
-    Setup {
-        data,
-        seed: SEED,
-        dim: DIM,
-        by_hops: false,
-        hops: 0,
-        pooling: Default::default(),
-        negatives: 1,
-        log_q: false,
-        rule: Rule::default(),
-        device: Device::Cpu,
-    }
+    Setup::new(data, SEED, DIM)
 }
 
 /// The vectors of the tables as they are.

@@ -233,7 +233,7 @@ fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
 
 /// A batch of these users, which negatives are drawn for.
 fn batch_of(users: &[u32], step: u64) -> Batch<'_> {
-    Batch { seed: SEED, epoch: 0, epochs: 1, step, lr: 1e-3, users, queries: users, positives: users, sequences: &[] }
+    Batch::of_pairs(SEED, step, users, users)
 }
 
 fn pairs(graph: &Graph) -> impl Iterator<Item = (u32, u32)> {

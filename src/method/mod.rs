@@ -72,6 +72,24 @@ pub struct Setup<'a> {
     pub device: Device,
 }
 
+impl<'a> Setup<'a> {
+    /// For vectors of this width, pooled, with one negative per positive; on the processor, with the default optimiser.
+    pub fn new(data: &'a TrainingData, seed: u64, dim: usize) -> Self {
+        Self {
+            data,
+            seed,
+            dim,
+            by_hops: false,
+            hops: 1,
+            pooling: Pooling::default(),
+            negatives: 1,
+            log_q: false,
+            rule: Rule::default(),
+            device: Device::Cpu,
+        }
+    }
+}
+
 /// One training step before anything of it is computed: its queries and their positives.
 #[derive(Clone, Copy)]
 pub struct Batch<'a> {
@@ -95,7 +113,12 @@ pub struct Batch<'a> {
     pub sequences: &'a [u32],
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
+    /// Pairs of users and positives, in the first epoch of one.
+    pub fn of_pairs(seed: u64, step: u64, users: &'a [u32], positives: &'a [u32]) -> Self {
+        Self { seed, epoch: 0, epochs: 1, step, lr: 1e-3, users, queries: users, positives, sequences: &[] }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.users.len()

@@ -150,18 +150,7 @@ fn fit_once(
     method: &Choice<crate::method::recommender::Recommenders>,
     data: &Data,
 ) -> Result<Trained, TrainError> {
-    let setup = Setup {
-        data: data.train,
-        seed: config.seed,
-        dim: 0,
-        by_hops: false,
-        hops: 0,
-        pooling: Default::default(),
-        negatives: 0,
-        log_q: false,
-        rule: crate::method::optim::Rule::default(),
-        device: Device::Cpu,
-    };
+    let setup = Setup::new(data.train, config.seed, 0);
     let recommender = start_recommender(method, &setup)?;
     let scorer = Scorer::Recommender { recommender: &*recommender, train: &data.train.graph };
     let recommendations = rank_everyone(config, data, &scorer)?;

@@ -16,6 +16,8 @@ mod sampled;
 mod select;
 mod step;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use candidates::{CandidateRule, Candidates, ItemList, SplitPart};

@@ -1,14 +1,13 @@
 //! Whole trainings on a small graph: the same bits for any number of threads and after an interruption, and what the
 //! parts promise of each other.
 
-use std::ops::ControlFlow;
-
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
 use super::config::{Gradient, Model};
-use super::{Candidates, Config, Data, EpochEnd, TrainError, Trained, Watch, fit};
+use super::testing::{Keep, fit_with};
+use super::{Candidates, Config, Data, TrainError, Trained, fit};
 use crate::data::{Graph, Interactions};
 use crate::method::backend::torch;
 use crate::method::sampler::UniformDraws;
@@ -58,28 +57,10 @@ fn changed(mut config: Config, change: impl FnOnce(&mut Gradient)) -> Config {
     config
 }
 
-/// Keeps the last checkpoint, and stops after an epoch if told to.
-#[derive(Default)]
-struct Keep {
-    stop_after: Option<usize>,
-    checkpoint: Vec<u8>,
-}
-
-impl Watch for Keep {
-    fn epoch(&mut self, end: &EpochEnd, checkpoint: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()> {
-        self.checkpoint = checkpoint();
-        if self.stop_after == Some(end.done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-}
-
 fn train_with(config: &Config, threads: usize, resume: Option<&[u8]>, keep: &mut Keep) -> Result<Trained, TrainError> {
     let (train, valid, test) = parts();
     let data = Data { train: &train, valid: &valid, oracle: Some(&test), candidates: &everything(), sets: None };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let mut result = None;
-    let keep = std::sync::Mutex::new(keep);
-    pool.install(|| result = Some(fit(config, &data, Device::Cpu, resume, *keep.lock().unwrap())));
-    result.unwrap()
+    fit_with(config, &data, threads, resume, keep)
 }
 
 fn train(config: &Config) -> Trained {
@@ -295,17 +276,7 @@ impl Dense<'_> {
         let Gradient { dim, batch_size, ref optimizer, ref reg, .. } = *self.config;
         let users: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
         let mut negatives = Vec::new();
-        let batch = Batch {
-            seed: self.seed,
-            epoch: 0,
-            epochs: 1,
-            step: index,
-            lr: optimizer.lr,
-            users: &users,
-            queries: &users,
-            positives: &users,
-            sequences: &[],
-        };
+        let batch = Batch::of_pairs(self.seed, index, &users, &users);
         UniformDraws::new(self.graph).unwrap().draw(&batch, 1, &mut negatives);
         let rows: Vec<[usize; 3]> = pairs
             .iter()

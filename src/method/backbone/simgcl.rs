@@ -6,12 +6,12 @@ use tch::{Device, Tensor};
 
 use super::{Backbone, BackboneMethod, BackboneTraits, Numbers};
 use crate::method::backend::torch::adapter::{Adapter, Module, Pass, Queries};
-use crate::method::backend::torch::lightgcn::{joined, sides, tables};
+use crate::method::backend::torch::lightgcn::{joined, sides};
 use crate::method::backend::torch::losses::info_nce;
 use crate::method::backend::torch::propagation::{Normalisation, Propagation};
 use crate::method::backend::torch::tensor::{index, normalize};
 use crate::method::backend::torch::tensors::Tensors;
-use crate::method::{Batch, Method, MethodError, Mistake, NamedTensor, Setup, TrainingData};
+use crate::method::{Batch, Method, MethodError, Mistake, Setup, TrainingData};
 
 /// Mean over the layers 1 to `layers`; a step compares two perturbed views of them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -138,10 +138,6 @@ impl Module for TwoViews {
         self.dim
     }
 
-    fn parameters(&self, setup: &Setup) -> Vec<NamedTensor> {
-        tables(setup)
-    }
-
     fn propagation<'a>(&self, data: &'a TrainingData, device: Device) -> Option<Propagation<'a>> {
         Some(Propagation::new(&data.graph, Normalisation::Symmetric, device))
     }
@@ -174,6 +170,7 @@ impl Module for TwoViews {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::method::NamedTensor;
     use crate::method::backend::torch::testing::{
         assert_gradient_by_finite_differences, batch, data, encode_all, forward, random_data, setup,
     };

@@ -9,10 +9,10 @@ use tch::{Device, Tensor};
 use super::simgcl::{COSINES, TERMS, check_temperature, contrast, mean, perturbed_layers};
 use super::{Backbone, BackboneMethod, BackboneTraits, Numbers};
 use crate::method::backend::torch::adapter::{Adapter, Module, Pass, Queries};
-use crate::method::backend::torch::lightgcn::{joined, sides, tables};
+use crate::method::backend::torch::lightgcn::{joined, sides};
 use crate::method::backend::torch::propagation::{Normalisation, Propagation};
 use crate::method::backend::torch::tensors::Tensors;
-use crate::method::{Batch, Method, MethodError, Mistake, NamedTensor, Setup, TrainingData};
+use crate::method::{Batch, Method, MethodError, Mistake, Setup, TrainingData};
 
 /// Mean over the layers 1 to `layers`, perturbed in training; a step compares it with one of these layers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -90,10 +90,6 @@ struct OnePass {
 impl Module for OnePass {
     fn width(&self) -> usize {
         self.dim
-    }
-
-    fn parameters(&self, setup: &Setup) -> Vec<NamedTensor> {
-        tables(setup)
     }
 
     fn propagation<'a>(&self, data: &'a TrainingData, device: Device) -> Option<Propagation<'a>> {

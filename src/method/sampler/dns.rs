@@ -67,7 +67,7 @@ impl Sampler for Hardest<'_> {
 mod tests {
     use rand::RngExt;
 
-    use super::super::testing::{batch, graph, setup};
+    use super::super::testing::{graph, setup};
     use super::*;
     use crate::kernel::Aligned;
     use crate::method::{TrainingData, Vectors};
@@ -93,7 +93,7 @@ mod tests {
     ) -> (Vec<u32>, Vec<u32>) {
         let mut sampler = Dns { candidates }.start(&Setup { negatives, ..setup(data) }).unwrap();
         let users = vec![0; rows];
-        let batch = batch(9, 4, &users, &users);
+        let batch = Batch::of_pairs(9, 4, &users, &users);
         let mut proposed = Vec::new();
         sampler.propose(&batch, &mut proposed).unwrap();
         let step = Step { batch, vectors, candidates: &proposed, per_row: candidates * negatives };
@@ -110,7 +110,11 @@ mod tests {
             let (_, chosen) = choose(&data, &vectors, 200, 1, negatives);
             let mut uniform = Vec::new();
             let users = [0; 200];
-            UniformDraws::new(&data.graph).unwrap().draw(&batch(9, 4, &users, &users), negatives, &mut uniform);
+            UniformDraws::new(&data.graph).unwrap().draw(
+                &Batch::of_pairs(9, 4, &users, &users),
+                negatives,
+                &mut uniform,
+            );
             assert_eq!(chosen, uniform);
         }
     }

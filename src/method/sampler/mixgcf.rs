@@ -211,7 +211,7 @@ impl Sampler for Mixing<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{batch, graph, setup};
+    use super::super::testing::{graph, setup};
     use super::*;
     use crate::kernel::Aligned;
     use crate::method::loss::{LossRows, minus_log_sigmoid, start_loss};
@@ -252,7 +252,7 @@ mod tests {
         fn new(data: &'a TrainingData, candidates: usize, negatives: usize, hops: usize, pooling: Pooling) -> Self {
             let setup = Setup { negatives, hops, pooling, by_hops: true, dim: DIM, ..setup(data) };
             let mut sampler = Mixing::new(&MixGcf { candidates }, &setup).unwrap();
-            let batch = batch(7, 2, &ROWS_OF.0, &ROWS_OF.1);
+            let batch = Batch::of_pairs(7, 2, &ROWS_OF.0, &ROWS_OF.1);
             let mut candidates = Vec::new();
             sampler.propose(&batch, &mut candidates).unwrap();
             Self { sampler, candidates, batch }
@@ -371,7 +371,7 @@ mod tests {
         let data = data();
         let made = Made::new(&data, 1, 1, 4, Pooling::Mean);
         let users = vec![0; 5_000];
-        let drawn = |step| made.sampler.draw_shares(&batch(7, step, &users, &users));
+        let drawn = |step| made.sampler.draw_shares(&Batch::of_pairs(7, step, &users, &users));
         let (shares, next) = (drawn(0), drawn(1));
         assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
         for hop in 0..4 {

@@ -165,7 +165,7 @@ impl AliasTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{batch, chi_square, graph, setup};
+    use super::super::testing::{chi_square, graph, setup};
     use super::*;
     use crate::kernel::Aligned;
     use crate::method::TrainingData;
@@ -285,7 +285,7 @@ mod tests {
         let users = [0; 50];
         for log_q in [true, false] {
             let mut sampler = Popularity::default().start(&Setup { log_q, negatives: 2, ..setup(&data) }).unwrap();
-            let batch = batch(1, 0, &users, &users);
+            let batch = Batch::of_pairs(1, 0, &users, &users);
             let mut candidates = Vec::new();
             sampler.propose(&batch, &mut candidates).unwrap();
             assert_eq!(candidates.len(), 100);

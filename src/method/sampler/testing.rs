@@ -3,7 +3,7 @@
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use crate::data::{Graph, Interactions};
-use crate::method::{Batch, Device, Pooling, Setup, TrainingData};
+use crate::method::{Setup, TrainingData};
 
 /// The training data of these pairs.
 pub fn graph(users: usize, items: usize, pairs: &[(u32, u32)]) -> TrainingData {
@@ -17,23 +17,7 @@ pub fn graph(users: usize, items: usize, pairs: &[(u32, u32)]) -> TrainingData {
 
 /// Of a backbone of one hop and width 2, with one negative per positive.
 pub fn setup(data: &TrainingData) -> Setup<'_> {
-    Setup {
-        data,
-        seed: 1,
-        dim: 2,
-        by_hops: false,
-        hops: 1,
-        pooling: Pooling::Mean,
-        negatives: 1,
-        log_q: false,
-        rule: Default::default(),
-        device: Device::Cpu,
-    }
-}
-
-/// A batch of pairs.
-pub fn batch<'a>(seed: u64, step: u64, users: &'a [u32], positives: &'a [u32]) -> Batch<'a> {
-    Batch { seed, epoch: 0, epochs: 1, step, lr: 1e-3, users, queries: users, positives, sequences: &[] }
+    Setup::new(data, 1, 2)
 }
 
 /// How probable it is that frequencies lie this far from these weights, or farther, if they follow them. What has no weight

@@ -181,7 +181,7 @@ impl<'a> UniformDraws<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{self, batch, chi_square, setup};
+    use super::super::testing::{self, chi_square, setup};
     use super::*;
     use crate::method::Vectors;
 
@@ -195,7 +195,7 @@ mod tests {
 
     fn draw_for(draws: &UniformDraws, users: &[u32], per_row: usize, seed: u64, step: u64) -> Vec<u32> {
         let mut drawn = Vec::new();
-        draws.draw(&batch(seed, step, users, users), per_row, &mut drawn);
+        draws.draw(&Batch::of_pairs(seed, step, users, users), per_row, &mut drawn);
         drawn
     }
 
@@ -267,7 +267,7 @@ mod tests {
         let (users, vectors) = ([1, 0], Vectors::new(2, 5, 1));
         for log_q in [true, false] {
             let mut sampler = Uniform {}.start(&Setup { log_q, negatives: 2, ..setup(&data) }).unwrap();
-            let batch = batch(1, 0, &users, &users);
+            let batch = Batch::of_pairs(1, 0, &users, &users);
             let mut candidates = Vec::new();
             sampler.propose(&batch, &mut candidates).unwrap();
             let step = Step { batch, vectors: &vectors, candidates: &candidates, per_row: 2 };

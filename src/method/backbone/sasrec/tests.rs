@@ -1,7 +1,5 @@
 //! The encoder against its definition, and trainings over sequences.
 
-use std::ops::ControlFlow;
-
 use rand::RngExt;
 use serde_json::{Value, json};
 
@@ -10,9 +8,10 @@ use crate::data::{Graph, Interactions};
 use crate::method::loss::{Losses, start_loss};
 use crate::method::optim::{Rule, Update};
 use crate::method::sampler::StepGradient;
-use crate::method::{Batch, Choice, Device, Gathered, Histories, Nodes, RowGradient, Summands, TrainingData, Vectors};
+use crate::method::{Batch, Choice, Gathered, Histories, Nodes, RowGradient, Summands, TrainingData, Vectors};
 use crate::rng;
-use crate::train::{Candidates, Config, Data, EpochEnd, TrainError, Trained, Watch, fit, memory_bytes};
+use crate::train::testing::{Keep, fit_with};
+use crate::train::{Candidates, Config, Data, TrainError, Trained, memory_bytes};
 
 const DIM: usize = 8;
 const ITEMS: usize = 12;
@@ -36,18 +35,7 @@ fn training_data(sequences: &[&[u32]], items: usize) -> TrainingData {
 }
 
 fn setup(data: &TrainingData, dim: usize) -> Setup<'_> {
-    Setup {
-        data,
-        seed: 3,
-        dim,
-        by_hops: false,
-        hops: 0,
-        pooling: Default::default(),
-        negatives: 1,
-        log_q: false,
-        rule: Rule::Sgd { momentum: 0.0, decay: 0.0 },
-        device: Device::Cpu,
-    }
+    Setup { rule: Rule::Sgd { momentum: 0.0, decay: 0.0 }, ..Setup::new(data, 3, dim) }
 }
 
 fn small() -> SasRec {
@@ -333,20 +321,6 @@ fn scores_of_zero_cost_two_logarithms_of_two() {
     assert!((values[0].1 - 1.386_294_361).abs() < 1e-9, "{values:?}");
 }
 
-/// Stops after an epoch if told to, and keeps the state of it.
-#[derive(Default)]
-struct Keep {
-    stop_after: Option<usize>,
-    checkpoint: Vec<u8>,
-}
-
-impl Watch for Keep {
-    fn epoch(&mut self, end: &EpochEnd, checkpoint: &mut dyn FnMut() -> Vec<u8>) -> ControlFlow<()> {
-        self.checkpoint = checkpoint();
-        if self.stop_after == Some(end.done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-}
-
 fn config(changes: Value) -> Config {
     let mut value = json!({
         "backbone": { "sasrec": { "length": 8, "blocks": 1 } }, "dim": DIM, "loss": "bce", "batch_size": 16, "epochs": 3,
@@ -367,9 +341,7 @@ fn train_with(
     let items = train.graph.n_items;
     let candidates = Candidates::in_order((0..items as u32).collect(), items);
     let data = Data { train, valid, oracle: None, candidates: &candidates, sets: None };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let keep = std::sync::Mutex::new(keep);
-    pool.install(|| fit(config, &data, Device::Cpu, resume, *keep.lock().unwrap()))
+    fit_with(config, &data, threads, resume, keep)
 }
 
 fn train(config: &Config, train: &TrainingData, valid: &Interactions) -> Result<Trained, TrainError> {

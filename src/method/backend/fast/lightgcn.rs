@@ -136,23 +136,7 @@ mod tests {
     use crate::data::{Graph, Interactions};
     use crate::method::params::NamedTensor;
     use crate::method::rows::Summands;
-    use crate::method::{Device, Pooling};
     use crate::rng;
-
-    fn setup(data: &TrainingData, dim: usize) -> Setup<'_> {
-        Setup {
-            data,
-            seed: 1,
-            dim,
-            by_hops: false,
-            hops: 0,
-            pooling: Pooling::Mean,
-            negatives: 1,
-            log_q: false,
-            rule: Default::default(),
-            device: Device::Cpu,
-        }
-    }
 
     /// Gives a backbone these tables, row-major, users first.
     fn set(model: &mut dyn Backbone, users: usize, dim: usize, tables: &[f32]) {
@@ -182,7 +166,7 @@ mod tests {
     fn encode(data: &TrainingData, layers: usize, dim: usize, tables: &[f32]) -> Vec<f32> {
         let (users, items) = (data.graph.n_users, data.graph.n_items);
         let mut vectors = Vectors::new(users, items, dim);
-        let mut model = LightGcn::new(layers, &setup(data, dim));
+        let mut model = LightGcn::new(layers, &Setup::new(data, 1, dim));
         set(&mut model, users, dim, tables);
         model.encode(Nodes::All, &mut vectors);
         [&vectors.queries[..], &vectors.items[..]].concat()
@@ -259,7 +243,7 @@ mod tests {
     fn a_part_of_the_work_gives_the_same_bits() {
         for (dim, layers) in [(5, 1), (16, 2), (64, 3)] {
             let (data, mut rows, marks) = random(dim);
-            let mut model = LightGcn::new(layers, &setup(&data, dim));
+            let mut model = LightGcn::new(layers, &Setup::new(&data, 1, dim));
             set(&mut model, 50, dim, &rows);
             let [mut whole, mut part] = [(); 2].map(|()| Vectors::new(50, 40, dim));
             part.queries.fill(f32::NAN);

@@ -7,6 +7,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use super::lightgcn::tables;
 use super::propagation::{Propagation, Tape};
 use super::tensor::{device, index, matrix, values};
 use super::tensors::Tensors;
@@ -27,8 +28,11 @@ pub trait Module: Send {
     /// Width of the vectors.
     fn width(&self) -> usize;
 
-    /// Its parameters with their first values. Those named `users` and `items` are the tables that the regularisation is of.
-    fn parameters(&self, setup: &Setup) -> Vec<NamedTensor>;
+    /// Its parameters with their first values: the two tables alone, unless it has others. Those named `users` and `items` are
+    /// the tables that the regularisation is of.
+    fn parameters(&self, setup: &Setup) -> Vec<NamedTensor> {
+        tables(setup)
+    }
 
     /// The products that it makes with the graph, if it makes any.
     fn propagation<'a>(&self, _data: &'a TrainingData, _device: Device) -> Option<Propagation<'a>> {

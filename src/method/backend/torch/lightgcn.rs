@@ -51,10 +51,6 @@ impl Module for LightGcn {
         if self.by_hops { self.dim * (self.layers + 1) } else { self.dim }
     }
 
-    fn parameters(&self, setup: &Setup) -> Vec<NamedTensor> {
-        tables(setup)
-    }
-
     fn propagation<'a>(&self, data: &'a TrainingData, device: Device) -> Option<Propagation<'a>> {
         Some(Propagation::new(&data.graph, Normalisation::Symmetric, device))
     }

@@ -7,7 +7,7 @@ use crate::data::{Graph, Interactions};
 use crate::method::optim::{Rule, Update};
 use crate::method::params::NamedTensor;
 use crate::method::rows::{Nodes, RowGradient, Summands, Vectors};
-use crate::method::{Backbone, Batch, Device, Histories, Pooling, Setup, TrainingData};
+use crate::method::{Backbone, Batch, Histories, Setup, TrainingData};
 use crate::rng;
 
 /// Steps of gradient descent without momentum: what such a step of rate 1 takes away is the gradient.
@@ -41,23 +41,12 @@ pub fn random_data(users: u32, items: u32, pairs: usize) -> TrainingData {
 /// As trainings are set up: with one thread of libtorch.
 pub fn setup(data: &TrainingData, dim: usize) -> Setup<'_> {
     one_thread();
-    Setup {
-        data,
-        seed: 1,
-        dim,
-        by_hops: false,
-        hops: 0,
-        pooling: Pooling::Mean,
-        negatives: 1,
-        log_q: false,
-        rule: PLAIN,
-        device: Device::Cpu,
-    }
+    Setup { rule: PLAIN, ..Setup::new(data, 1, dim) }
 }
 
 /// The step of this number with these pairs.
 pub fn batch<'a>(step: u64, users: &'a [u32], positives: &'a [u32]) -> Batch<'a> {
-    Batch { seed: 1, epoch: 0, epochs: 1, step, lr: 0.1, users, queries: users, positives, sequences: &[] }
+    Batch { lr: 0.1, ..Batch::of_pairs(1, step, users, positives) }
 }
 
 /// All vectors of a training step.
