@@ -1,8 +1,9 @@
 //! What training costs: an epoch of LightGCN with uniform negatives on Yelp2018 beside RecBole and beside autograd of
-//! libtorch over sparse products in both its formats, an epoch of CNSDiff on Food and on Yelp2018, negative sampling, and
-//! ranking on Food; all on two threads, each beside what the machine could do.
+//! libtorch over sparse products in both its formats, an epoch of CNSDiff on Food and on Yelp2018, negative sampling,
+//! ranking on Food, and there an epoch of the other methods beside RecBole's; all on two threads, the first ones beside what
+//! the machine could do.
 //!
-//! `cargo bench --bench train [-- PART...]`; parts are `lightgcn`, `cnsdiff`, `sampling` and `ranking`. The training pairs
+//! `cargo bench --bench train [-- PART...]`; parts are `lightgcn`, `cnsdiff`, `sampling`, `ranking` and `methods`. The training pairs
 //! are read from `yelp2018/train.txt` and `food/train.txt` of the data mirror (`CNSDIFF_MIRROR`, or `../shared/data`);
 //! without it, pairs of the same size are generated. RecBole is installed into the user's cache folder by pip; without
 //! it, it is not measured.
@@ -11,6 +12,8 @@
 mod autograd;
 #[path = "train/limits.rs"]
 mod limits;
+#[path = "train/methods.rs"]
+mod methods;
 #[path = "shared/python.rs"]
 mod python;
 #[path = "train/ranking.rs"]
@@ -33,6 +36,7 @@ use cnsdiff_pipe::method::{Batch, Device as Computes, TrainingData};
 use cnsdiff_pipe::rng;
 use cnsdiff_pipe::train::{Candidates, Config, Data, EpochEnd, Watch, fit};
 use limits::{Bytes, copy_bandwidth, product_rate, row_bandwidth};
+use methods::methods;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use ranking::{ranking, test_set};
@@ -55,7 +59,7 @@ const EPOCHS: usize = 5;
 /// Turns of ours and of the limit where both change from hour to hour.
 const TURNS: usize = 5;
 /// What can be measured alone.
-const PARTS: [&str; 4] = ["lightgcn", "cnsdiff", "sampling", "ranking"];
+const PARTS: [&str; 5] = ["lightgcn", "cnsdiff", "sampling", "ranking", "methods"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global()?;
@@ -66,8 +70,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("dimension {DIM}, batch {BATCH}, {LAYERS} layers, {THREADS} threads");
     let named: Vec<String> = std::env::args().filter(|argument| PARTS.contains(&argument.as_str())).collect();
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
-    let recbole = if wanted("lightgcn") || wanted("ranking") { RecBole::find() } else { None };
-    let peer = |graph: &Graph| recbole.as_ref().map(|recbole| recbole.measure(graph, &test_set(graph))).transpose();
+    let recbole = ["lightgcn", "ranking", "methods"].into_iter().any(wanted).then(RecBole::find).flatten();
+    let peer = |graph: &Graph| {
+        recbole.as_ref().map(|recbole| recbole.measure("LightGCN", graph, &test_set(graph))).transpose()
+    };
     table::header();
     if wanted("lightgcn") {
         lightgcn(&yelp2018.graph, peer(&yelp2018.graph)?.map(|peer| peer.epoch))?;
@@ -84,6 +90,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if wanted("ranking") {
         ranking(&food.graph, &test_set(&food.graph), peer(&food.graph)?.map(|peer| peer.ranking))?;
+    }
+    if wanted("methods") {
+        methods(&food, recbole.as_ref())?;
     }
     Ok(())
 }
@@ -160,30 +169,47 @@ impl Watch for Clock {
     }
 }
 
-/// Seconds of an epoch after the first, the shortest by the clock and by the processor.
-fn epoch(graph: &Graph, valid: &Interactions, sampler: Value, select: Value) -> Result<(f64, f64), Box<dyn Error>> {
-    let config: Config = serde_json::from_value(json!({
-        "backbone": { "lightgcn": { "layers": LAYERS } }, "dim": DIM, "batch_size": BATCH, "epochs": EPOCHS, "seed": SEED,
-        "select": select, "sampler": sampler,
-    }))?;
+/// Trains, and tells when each epoch ended.
+fn trained(data: &TrainingData, valid: &Interactions, config: &Value) -> Result<Clock, Box<dyn Error>> {
+    let mut config = config.clone();
+    config["seed"] = json!(SEED);
+    let config: Config = serde_json::from_value(config)?;
     let mut clock = Clock::default();
-    let candidates = Candidates::in_order((0..graph.n_items as u32).collect(), graph.n_items);
-    let train = TrainingData::over(graph.clone(), Interactions::default());
-    let data = Data { train: &train, valid, oracle: None, candidates: &candidates, sets: None };
+    let items = data.graph.n_items;
+    let candidates = Candidates::in_order((0..items as u32).collect(), items);
+    let data = Data { train: data, valid, oracle: None, candidates: &candidates, sets: None };
     fit(&config, &data, Computes::Cpu, None, &mut clock)?;
+    Ok(clock)
+}
+
+/// Seconds of an epoch after the first, the shortest by the clock and by the processor. The last epoch is the model's unless
+/// `config` says otherwise.
+fn epoch(data: &TrainingData, valid: &Interactions, config: &Value) -> Result<(f64, f64), Box<dyn Error>> {
+    let mut config = config.clone();
+    config["epochs"] = json!(EPOCHS);
+    if config["select"].is_null() {
+        config["select"] = json!("last");
+    }
+    let clock = trained(data, valid, &config)?;
     let epochs = || clock.ends.windows(2);
     let wall = epochs().map(|ends| (ends[1].0 - ends[0].0).as_secs_f64()).fold(f64::INFINITY, f64::min);
     let processor = epochs().map(|ends| ends[1].1 - ends[0].1).fold(f64::INFINITY, f64::min);
     Ok((wall, processor))
 }
 
+/// LightGCN with this sampler.
+fn lightgcn_with(sampler: Value) -> Value {
+    json!({ "backbone": { "lightgcn": { "layers": LAYERS } }, "dim": DIM, "batch_size": BATCH, "sampler": sampler })
+}
+
 /// An epoch of CNSDiff as released, its evaluation included. The limit is the time of its matrix products: 61 calls of
 /// the denoiser's two layers, the logits of each anchor with 2 negatives per row of the batch, and their gradient with
 /// respect to the anchors and to the uniform half.
 fn cnsdiff(input: &Input, flops: f64) -> Result<(), Box<dyn Error>> {
-    let sampler = json!({ "cnsdiff": { "variant": "as_released" } });
-    let select = json!({ "valid_iid": { "measure": "ndcg@20", "patience": EPOCHS } });
-    let (ours, processor) = epoch(&input.graph, &input.valid, sampler, select)?;
+    let mut config = lightgcn_with(json!({ "cnsdiff": { "variant": "as_released" } }));
+    config["select"] = json!({ "valid_iid": { "measure": "ndcg@20", "patience": EPOCHS } });
+    let data = TrainingData::over(input.graph.clone(), Interactions::default());
+    let (ours, processor) = epoch(&data, &input.valid, &config)?;
     let (batch, dim) = (BATCH as f64, DIM as f64);
     let denoiser = 61.0 * 2.0 * batch * 2.0 * dim * dim;
     let contrast = 2.5 * 2.0 * batch * 2.0 * batch * dim;
@@ -199,9 +225,10 @@ fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
     let batches = graph.n_edges().div_ceil(BATCH) as f64;
     let bytes = Bytes::new(graph)?;
     let (mut ours, mut processor, mut bandwidth, mut rows_at) = (f64::INFINITY, f64::INFINITY, 0.0f64, 0.0f64);
+    let data = TrainingData::over(graph.clone(), Interactions::default());
     // In turns, for a virtual machine is not equally fast all the time.
     for _ in 0..TURNS {
-        let seconds = epoch(graph, &Interactions::default(), json!("uniform"), json!("last"))?;
+        let seconds = epoch(&data, &Interactions::default(), &lightgcn_with(json!("uniform")))?;
         (ours, processor) = (ours.min(seconds.0), processor.min(seconds.1));
         let length = (graph.n_users + graph.n_items) * DIM;
         bandwidth = bandwidth.max(copy_bandwidth(length, batches * (bytes.four + bytes.rest)));

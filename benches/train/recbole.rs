@@ -1,4 +1,4 @@
-//! The peer RecBole, a Python library: an epoch of its LightGCN and a ranking with its metrics, on the same pairs.
+//! The peer RecBole, a Python library: an epoch of a model and a ranking with its metrics, on the same pairs.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -38,15 +38,35 @@ impl RecBole {
         python.map(|python| Self { python })
     }
 
-    /// An epoch over the pairs of `train`, and a ranking of all items for all users of `test`.
-    pub fn measure(&self, train: &Graph, test: &[(u32, u32)]) -> Result<Seconds, Box<dyn Error>> {
+    /// An epoch of `model` over the pairs of `train`, or its fit, and for LightGCN a ranking of all items for all users of
+    /// `test`.
+    pub fn measure(&self, model: &str, train: &Graph, test: &[(u32, u32)]) -> Result<Seconds, Box<dyn Error>> {
+        self.run(model, &[("train", atomic(pairs(train))), ("test", atomic(test.iter().copied()))])
+    }
+
+    /// An epoch of a model of sequences over the items of each user, ascending, but the last two.
+    pub fn measure_sequences(&self, model: &str, train: &Graph) -> Result<f64, Box<dyn Error>> {
+        let mut text = "user_id:token\titem_id:token\ttimestamp:float\n".to_owned();
+        for user in 0..train.n_users as u32 {
+            for (time, item) in train.items_of(user).iter().enumerate() {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{user}\t{item}\t{time}");
+            }
+        }
+        Ok(self.run(model, &[("", text)])?.epoch)
+    }
+
+    /// Parts of the data by name; a whole one has none.
+    fn run(&self, model: &str, parts: &[(&str, String)]) -> Result<Seconds, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let dataset = folder.path().join("bench");
         std::fs::create_dir(&dataset)?;
-        std::fs::write(dataset.join("bench.train.inter"), atomic(pairs(train)))?;
-        std::fs::write(dataset.join("bench.test.inter"), atomic(test.iter().copied()))?;
+        for (part, text) in parts {
+            let dot = if part.is_empty() { "" } else { "." };
+            std::fs::write(dataset.join(format!("bench{dot}{part}.inter")), text)?;
+        }
         let mut command = Command::new(&self.python);
-        command.arg(Path::new(FOLDER).join("lightgcn.py")).args([folder.path(), Path::new("bench")]);
+        command.arg(Path::new(FOLDER).join("train.py")).arg(model).args([folder.path(), Path::new("bench")]);
         let threads = THREADS.to_string();
         command.env("OMP_NUM_THREADS", &threads).env("OPENBLAS_NUM_THREADS", &threads);
         let output = command.current_dir(&folder).stderr(Stdio::inherit()).output()?;
@@ -54,7 +74,7 @@ impl RecBole {
         let seconds: Vec<f64> = printed.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match seconds[..] {
             [epoch, ranking] if output.status.success() => Ok(Seconds { epoch, ranking }),
-            _ => Err(format!("RecBole: {}, printed `{printed}`", output.status).into()),
+            _ => Err(format!("RecBole's {model}: {}, printed `{printed}`", output.status).into()),
         }
     }
 }
