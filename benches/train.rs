@@ -3,7 +3,8 @@
 //! ranking on Food, and there an epoch of the other methods beside RecBole's; all on two threads, the first ones beside what
 //! the machine could do.
 //!
-//! `cargo bench --bench train [-- PART...]`; parts are `lightgcn`, `cnsdiff`, `sampling`, `ranking` and `methods`. The training pairs
+//! `cargo bench --bench train [-- PART...]`; parts are `lightgcn`, `cnsdiff`, `sampling`, `ranking`, `methods` and
+//! `threads`, an epoch on as many threads as the machine has cores, 8 at most, in powers of two. The training pairs
 //! are read from `yelp2018/train.txt` and `food/train.txt` of the data mirror (`CNSDIFF_MIRROR`, or `../shared/data`);
 //! without it, pairs of the same size are generated. RecBole is installed into the user's cache folder by pip; without
 //! it, it is not measured.
@@ -59,7 +60,7 @@ const EPOCHS: usize = 5;
 /// Turns of ours and of the limit where both change from hour to hour.
 const TURNS: usize = 5;
 /// What can be measured alone.
-const PARTS: [&str; 5] = ["lightgcn", "cnsdiff", "sampling", "ranking", "methods"];
+const PARTS: [&str; 6] = ["lightgcn", "cnsdiff", "sampling", "ranking", "methods", "threads"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global()?;
@@ -93,6 +94,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if wanted("methods") {
         methods(&food, recbole.as_ref())?;
+    }
+    if wanted("threads") {
+        threads(&yelp2018.graph)?;
     }
     Ok(())
 }
@@ -255,6 +259,22 @@ fn lightgcn(graph: &Graph, recbole: Option<f64>) -> Result<(), Box<dyn Error>> {
         bandwidth / 1e9,
         rows_at / 1e9
     );
+    Ok(())
+}
+
+/// Epochs of LightGCN and MF on more and more threads.
+fn threads(graph: &Graph) -> Result<(), Box<dyn Error>> {
+    let cores = std::thread::available_parallelism()?.get();
+    let data = TrainingData::over(graph.clone(), Interactions::default());
+    let mf = json!({ "backbone": "mf", "dim": DIM, "batch_size": BATCH });
+    for (name, config) in [("LightGCN", lightgcn_with(json!("uniform"))), ("MF", mf)] {
+        for threads in [1, 2, 4, 8].into_iter().filter(|&threads| threads <= cores) {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            let timed = || epoch(&data, &Interactions::default(), &config).map_err(|error| error.to_string());
+            let (seconds, _) = pool.install(timed)?;
+            row(&format!("{name} epoch, threads: {threads} (s)"), seconds, None, None);
+        }
+    }
     Ok(())
 }
 
