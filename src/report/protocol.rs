@@ -26,6 +26,8 @@ pub enum Selection {
     TestOracle,
     /// The last one.
     Last,
+    /// There were none: it is fitted at once.
+    NoEpochs,
 }
 
 /// Which items a model ranked.

@@ -341,10 +341,15 @@ fn models(context: &Context) -> Result<Vec<Model>, StageError> {
         let batch = parquet::read(input.artifact("summary")?)?;
         let (names, values) = (texts(&batch, "name")?, f64s(&batch, "value")?);
         let holds = |name: &str| (0..values.len()).any(|row| names.value(row) == name && values[row] == 1.0);
+        let count = |name: &str| {
+            let row = names.iter().position(|own| own == Some(name));
+            row.map(|row| values[row] as usize).ok_or_else(|| untold(&format!("its number of {name}")))
+        };
         let selection = match (holds("select_test_oracle"), holds("select_valid_iid"), holds("select_last")) {
             (true, false, false) => Selection::TestOracle,
             (false, true, false) => Selection::Validation,
             (false, false, true) => Selection::Last,
+            (false, false, false) if count("epochs").is_ok_and(|epochs| epochs == 0) => Selection::NoEpochs,
             _ => return Err(untold("how its epoch was chosen")),
         };
         let parts: Vec<String> = ["train", "valid", "iid", "ood"]
@@ -352,10 +357,6 @@ fn models(context: &Context) -> Result<Vec<Model>, StageError> {
             .filter(|part| holds(&format!("candidates_of_{part}")))
             .map(str::to_owned)
             .collect();
-        let count = |name: &str| {
-            let row = names.iter().position(|own| own == Some(name));
-            row.map(|row| values[row] as usize).ok_or_else(|| untold(&format!("its number of {name}")))
-        };
         let rules = ["all", "target", "listed", "sampled", "per_user"];
         let followed: Vec<&str> = rules.into_iter().filter(|rule| holds(&format!("candidates_{rule}"))).collect();
         let candidates = match followed[..] {

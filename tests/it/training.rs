@@ -80,6 +80,36 @@ fn reports_are_published_and_the_table_is_printed() {
 }
 
 #[test]
+fn a_table_has_methods_with_and_without_gradient() {
+    let lab = Lab::with(
+        "\
+pipeline: mixed
+axes:
+  method:
+    mf: { backbone: mf, dim: 8, epochs: 2, batch_size: 512 }
+    item_knn: { recommender: item_knn }
+    most_popular: { recommender: popularity }
+  seed: [1, 2]
+stages:
+  raw: { kind: synthetic, with: { users: 60, items: 80, interactions: 480, seed: 3 } }
+  split: { kind: split, needs: { data: raw }, with: { scenario: { random: {} } } }
+  model:
+    kind: train
+    over: [method, seed]
+    needs: { split: split }
+    with: \"{{ method }}\"
+    overrides: [{ when: {}, with: { seed: \"{{ seed }}\" } }]
+  score: { kind: evaluate, needs: { split: split, model: model }, with: { set: iid } }
+  table: { kind: report, needs: { scores: score*, models: model* }, with: { over: seed } }
+",
+    );
+    let table = lab.call(&["run"]).code(0).stdout;
+    for told in ["mf", "item_knn", "most_popular", "Epochs were chosen on validation data."] {
+        assert!(table.contains(told), "{told} is not in\n{table}");
+    }
+}
+
+#[test]
 fn threads_and_order_change_no_byte() {
     let lab = three_seeds();
     // One job gets every core, two jobs share them.
