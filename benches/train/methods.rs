@@ -45,9 +45,9 @@ pub fn methods(input: &Input, recbole: Option<&RecBole>) -> Result<(), Box<dyn E
             ", which drops edges where SimGCL adds noise; it has no SimGCL",
         ),
     ];
+    let (data, no_valid) = (TrainingData::over(graph.clone(), Interactions::default()), Interactions::default());
     for pair in &rows {
-        let data = TrainingData::over(graph.clone(), Interactions::default());
-        let (ours, _) = epoch(&data, &Interactions::default(), &pair.config)?;
+        let (ours, _) = epoch(&data, &no_valid, &pair.config)?;
         let peer = recbole.map(|recbole| recbole.measure(pair.theirs, graph, &test_set(graph))).transpose()?;
         show(&format!("{} epoch, {} (s)", pair.ours, input.name), ours, peer.map(|peer| peer.epoch), pair);
     }
@@ -61,7 +61,7 @@ pub fn methods(input: &Input, recbole: Option<&RecBole>) -> Result<(), Box<dyn E
         theirs: "SASRec",
         note: ", in which each prefix of a history is a sequence of its own",
     };
-    let (ours, _) = epoch(&histories(graph), &Interactions::default(), &sasrec.config)?;
+    let (ours, _) = epoch(&histories(graph), &no_valid, &sasrec.config)?;
     let peer = recbole.map(|recbole| recbole.measure_sequences(sasrec.theirs, graph)).transpose()?;
     show(&format!("SASRec epoch, {} (s)", input.name), ours, peer, &sasrec);
 
@@ -71,9 +71,8 @@ pub fn methods(input: &Input, recbole: Option<&RecBole>) -> Result<(), Box<dyn E
         theirs: "ItemKNN",
         note: ", which makes all scores but no lists",
     };
-    let data = TrainingData::over(graph.clone(), Interactions::default());
     let clock = Instant::now();
-    trained(&data, &Interactions::default(), &item_knn.config)?;
+    trained(&data, &no_valid, &item_knn.config)?;
     let ours = clock.elapsed().as_secs_f64();
     let peer = recbole.map(|recbole| recbole.measure(item_knn.theirs, graph, &test_set(graph))).transpose()?;
     show(&format!("ItemKNN, fit and lists, {} (s)", input.name), ours, peer.map(|peer| peer.epoch), &item_knn);

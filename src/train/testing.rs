@@ -1,7 +1,6 @@
 //! What tests of whole trainings are made of.
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
 
 use super::{Config, Data, EpochEnd, TrainError, Trained, Watch, fit};
 use crate::method::Device;
@@ -29,6 +28,5 @@ pub fn fit_with(
     keep: &mut Keep,
 ) -> Result<Trained, TrainError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let keep = Mutex::new(keep);
-    pool.install(|| fit(config, data, Device::Cpu, resume, *keep.lock().unwrap()))
+    pool.install(|| fit(config, data, Device::Cpu, resume, keep))
 }

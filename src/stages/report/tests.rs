@@ -154,17 +154,22 @@ fn models_chosen_on_the_test_set_are_in_every_caption() {
         assert!(files[name].contains("Ranked against the 7 items of the target domain"), "{}", files[name]);
         assert!(files[name].contains("not asked for: at most 2 of 32 (2 in the user's validation)"), "{}", files[name]);
     }
+    let untold = vec![model(&bench, "rns", "epochs")];
+    let error = bench.run::<Report>(run, params(), [sources(&bench), untold].concat(), Vec::new(), "out").unwrap_err();
+    assert!(error.message.contains("how its epoch was chosen"), "{error}");
+}
+
+#[test]
+fn captions_of_models_without_epochs_tell_of_no_choice() {
+    let bench = Bench::new();
     let without_epochs: [(&str, ArrayRef); 2] = [
         ("name", Arc::new(StringArray::from(vec!["items", "epochs", "candidates", "candidates_all"]))),
         ("value", Arc::new(Float64Array::from(vec![80.0, 0.0, 80.0, 1.0]))),
     ];
     let path = bench.put("fitted", &RecordBatch::try_from_iter(without_epochs).unwrap());
     let fitted = vec![input("models", &["method=rns"], &[("summary", path)])];
-    let told = self::files(&bench, params(), [sources(&bench), fitted].concat(), Vec::new()).unwrap();
+    let told = files(&bench, params(), [sources(&bench), fitted].concat(), Vec::new()).unwrap();
     assert!(told["main.md"].contains("Ranked against all items") && !told["main.md"].contains("poch"), "{told:?}");
-    let untold = vec![model(&bench, "rns", "epochs")];
-    let error = bench.run::<Report>(run, params(), [sources(&bench), untold].concat(), Vec::new(), "out").unwrap_err();
-    assert!(error.message.contains("how its epoch was chosen"), "{error}");
 }
 
 #[test]
